@@ -1,17 +1,65 @@
 //! A call of the contract's `run` or `attach` that is under way.
+//!
+//! The runner's `emit` becomes a [`Batch`], and returns when the batch was committed. Three promises hold around that:
+//!
+//! - A batch that is dropped without `commit` detaches the run, and so does dropping the [`Run`].
+//! - A runner deletes what it started once the `emit` of its `ended` event returned, whatever the answer. If that batch
+//!   is not committed, `emit` therefore never returns: the call is ended in its middle, and what the runner started is
+//!   still there for another one.
+//! - A runner that does not answer to the loss of its [`Run`] is ended.
 
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::bindings::podrun::task_runner::host::Directive;
 use crate::{Error, Event, Outcome};
 
 /// A spawned call. Dropping it detaches: what it started goes on.
 #[derive(Debug)]
 pub struct Run {
+    batches: mpsc::Receiver<Batch>,
     control: Control,
+    task: JoinHandle<Result<Outcome, Error>>,
 }
 
 impl Run {
-    /// The next events; none once the call is over.
+    /// Spawns `call`, which ends at the latest `patience` after the run was dropped.
+    pub(crate) fn spawn<F>(patience: Duration, call: impl FnOnce(Emitter) -> F) -> Self
+    where
+        F: Future<Output = Result<Outcome, Error>> + Send + 'static,
+    {
+        let (sender, batches) = mpsc::channel(1);
+        let control = Control::default();
+        let watch = sender.clone();
+        let call = call(Emitter {
+            batches: sender,
+            control: control.clone(),
+            handle: None,
+        });
+        let task = tokio::spawn(async move {
+            let abandoned = async {
+                watch.closed().await;
+                tokio::time::sleep(patience).await;
+            };
+            tokio::select! {
+                biased;
+                outcome = call => outcome,
+                () = abandoned => Err(Error::Other("the runner did not end after its run was dropped".to_owned())),
+            }
+        });
+        Self { batches, control, task }
+    }
+
+    /// The next events; none once the call is over. Heartbeats are not delivered.
+    ///
+    /// The runner waits until a batch is committed, so there is no next one while the last is held. Cancel safe.
     pub async fn next(&mut self) -> Option<Batch> {
-        None
+        self.batches.recv().await
     }
 
     /// What cancels or detaches this run from elsewhere.
@@ -19,44 +67,141 @@ impl Run {
         self.control.clone()
     }
 
-    /// Asks for the task to be stopped.
+    /// See [`Control::cancel`].
     pub fn cancel(&self) {
         self.control.cancel();
     }
 
-    /// Asks for the task to be left as it is.
+    /// See [`Control::detach`].
     pub fn detach(&self) {
         self.control.detach();
     }
 
-    /// How it ended; to be asked once [`Run::next`] returned none.
+    /// How it ended. To be asked once [`Run::next`] returned none; asked earlier, it detaches.
     pub async fn outcome(self) -> Result<Outcome, Error> {
-        Err(Error::Other("running is not built yet".to_owned()))
+        let Self {
+            batches,
+            control: _,
+            task,
+        } = self;
+        drop(batches);
+        task.await.unwrap_or_else(|error| {
+            let what = if error.is_panic() {
+                "the host's own code panicked"
+            } else {
+                "the runtime was shut down"
+            };
+            Err(Error::Other(format!("{what} before the call was over")))
+        })
     }
 }
 
-/// Cancels or detaches a [`Run`] from elsewhere.
-#[derive(Clone, Debug)]
-pub struct Control;
-
-impl Control {
-    /// Asks for the task to be stopped.
-    pub fn cancel(&self) {}
-
-    /// Asks for the task to be left as it is.
-    pub fn detach(&self) {}
+/// Cancels or detaches a [`Run`] from elsewhere. What is asked for is told at the runner's next `emit`, a second later
+/// at most.
+#[derive(Clone, Default)]
+pub struct Control {
+    asked: Arc<AtomicU8>,
 }
 
-/// What happened, in order.
+impl Control {
+    const CANCEL: u8 = 1;
+    const DETACH: u8 = 2;
+
+    /// Asks for the script to be stopped, its outputs to be collected, and the task to end as cancelled.
+    pub fn cancel(&self) {
+        self.asked.fetch_max(Self::CANCEL, Ordering::Relaxed);
+    }
+
+    /// Asks for the task to be left as it is, and for the call to end with [`Error::Detached`]. Wins over `cancel`.
+    pub fn detach(&self) {
+        self.asked.fetch_max(Self::DETACH, Ordering::Relaxed);
+    }
+
+    fn directive(&self) -> Directive {
+        match self.asked.load(Ordering::Relaxed) {
+            0 => Directive::Proceed,
+            Self::CANCEL => Directive::Cancel,
+            _ => Directive::Detach,
+        }
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Control").field(&self.directive()).finish()
+    }
+}
+
+/// What happened, in order. Dropping it without [`Batch::commit`] detaches the run.
 #[derive(Debug)]
+#[must_use = "a batch that is not committed detaches its run"]
 pub struct Batch {
     /// The events.
     pub events: Vec<Event>,
-    /// The position after them.
+    /// The position after them, to be stored in the same transaction.
     pub cursor: Option<String>,
+    committed: oneshot::Sender<()>,
 }
 
 impl Batch {
-    /// Says that the events and the cursor are stored.
-    pub fn commit(self) {}
+    /// Says that the events and the cursor are stored: the runner goes on.
+    pub fn commit(self) {
+        // The runner may be gone by now, which `Run::outcome` says.
+        let _ = self.committed.send(());
+    }
+}
+
+/// The other end of a [`Run`].
+pub(crate) struct Emitter {
+    batches: mpsc::Sender<Batch>,
+    control: Control,
+    /// From the `started` event.
+    handle: Option<String>,
+}
+
+/// The outcome was not committed, so the runner must not go on to delete what it started.
+#[derive(Debug, thiserror::Error)]
+#[error("the outcome of task `{handle}` was not committed")]
+pub(crate) struct OutcomeLost {
+    pub(crate) handle: String,
+}
+
+impl Emitter {
+    pub(crate) async fn emit(&mut self, events: Vec<Event>, cursor: Option<String>) -> Result<Directive, OutcomeLost> {
+        if !events.is_empty() {
+            let mut ended = false;
+            for event in &events {
+                match event {
+                    Event::Started(handle) => self.handle = Some(handle.clone()),
+                    Event::Ended(_) => ended = true,
+                    _ => {}
+                }
+            }
+            if !self.deliver(events, cursor).await {
+                self.control.detach();
+                if ended {
+                    return Err(OutcomeLost {
+                        handle: self.handle.clone().unwrap_or_default(),
+                    });
+                }
+            }
+        } else if self.batches.is_closed() {
+            self.control.detach();
+        }
+        Ok(self.control.directive())
+    }
+
+    /// True once the events were committed.
+    async fn deliver(&self, events: Vec<Event>, cursor: Option<String>) -> bool {
+        let (committed, answer) = oneshot::channel();
+        self.batches
+            .send(Batch {
+                events,
+                cursor,
+                committed,
+            })
+            .await
+            .is_ok()
+            && answer.await.is_ok()
+    }
 }

@@ -1,0 +1,155 @@
+//! Compiled components on disk.
+//!
+//! One file per component and engine: `<SHA-256 of the component>-<engine>.<SHA-256 of the file>.cwasm`. A name that
+//! carries the checksum of its content cannot be half written: a file that is cut short or damaged is found out, removed
+//! and compiled again. Files are written under another name and renamed, so that two processes may fill one cache.
+//!
+//! Compiled code is trusted like a program, so the folder must be its user's own. It is created with mode 0700; one
+//! that somebody else owns or may write to is refused.
+
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::Error;
+
+/// A folder of compiled components.
+#[derive(Clone, Debug)]
+pub(crate) struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// Opens the folder, creating it if it is missing.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        let unusable = |reason: String| Error::Folder {
+            path: folder.to_owned(),
+            reason,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| unusable(error.to_string()))?;
+        let folder = folder.canonicalize().map_err(|error| unusable(error.to_string()))?;
+        let about = fs::metadata(&folder).map_err(|error| unusable(error.to_string()))?;
+        private(&about).map_err(|why| {
+            unusable(format!(
+                "{why}, and compiled code is trusted like a program; use a folder of your own, mode 0700"
+            ))
+        })?;
+        Ok(Self { folder })
+    }
+
+    /// The component `wasm`, from the cache if it is there, compiled and put there otherwise.
+    pub(crate) fn component(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
+        let stem = stem(engine, wasm);
+        if let Some(component) = self.find(engine, &stem) {
+            return Ok(component);
+        }
+        let compiled = engine.precompile_component(wasm)?;
+        match self.store(&stem, &compiled) {
+            Ok(path) => match load(engine, &path) {
+                Ok(component) => return Ok(component),
+                Err(why) => tracing::warn!("compiled component `{}` cannot be used: {why}", path.display()),
+            },
+            // A full disk makes the next load slow, not this one impossible.
+            Err(error) => tracing::warn!(
+                "failed to store a compiled component in `{}`: {error}",
+                self.folder.display()
+            ),
+        }
+        Component::new(engine, wasm)
+    }
+
+    fn find(&self, engine: &Engine, stem: &str) -> Option<Component> {
+        for entry in fs::read_dir(&self.folder).ok()?.flatten() {
+            let name = entry.file_name();
+            let ours = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(stem))
+                .is_some_and(|rest| rest.ends_with(SUFFIX));
+            if !ours {
+                continue;
+            }
+            match load(engine, &entry.path()) {
+                Ok(component) => return Some(component),
+                Err(why) => {
+                    tracing::warn!(
+                        "compiled component `{}` is compiled again: {why}",
+                        entry.path().display()
+                    );
+                    // If it stays, the next load finds out again.
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
+        None
+    }
+
+    fn store(&self, stem: &str, compiled: &[u8]) -> io::Result<PathBuf> {
+        let path = self
+            .folder
+            .join(format!("{stem}{}{SUFFIX}", hex(&Sha256::digest(compiled))));
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(compiled)?;
+        file.persist(&path)?;
+        Ok(path)
+    }
+}
+
+const SUFFIX: &str = ".cwasm";
+
+/// What comes before the checksum in a compiled component's name.
+fn stem(engine: &Engine, wasm: &[u8]) -> String {
+    let engine = BuildHasherDefault::<DefaultHasher>::new().hash_one(engine.precompile_compatibility_hash());
+    format!("{}-{engine:016x}.", hex(&Sha256::digest(wasm)))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Says who else could have written what this describes.
+fn private(about: &Metadata) -> Result<(), String> {
+    if about.uid() != rustix::process::geteuid().as_raw() {
+        Err(format!("user {} owns it", about.uid()))
+    } else if about.mode() & 0o022 != 0 {
+        Err(format!(
+            "its mode {:04o} lets others write to it",
+            about.mode() & 0o7777
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+fn load(engine: &Engine, path: &Path) -> Result<Component, String> {
+    let mut file = File::open(path).map_err(|error| error.to_string())?;
+    private(&file.metadata().map_err(|error| error.to_string())?)?;
+    let mut compiled = Vec::new();
+    file.read_to_end(&mut compiled).map_err(|error| error.to_string())?;
+    let named = path
+        .file_stem()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.rsplit_once('.'));
+    if named.is_none_or(|(_, checksum)| checksum != hex(&Sha256::digest(&compiled))) {
+        return Err("it is damaged".to_owned());
+    }
+    deserialize(engine, path).map_err(|error| error.to_string())
+}
+
+#[expect(unsafe_code, reason = "compiled code can only be trusted, not checked")]
+fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the file must hold what this engine's compiler wrote. Its name says so, its content has the checksum in
+    // its name, and both it and its folder belong to this user and are writable by nobody else, so that whoever could
+    // have put something else there could as well have replaced this program. It is never written to again under this
+    // name: files arrive by rename and leave by unlink, which leaves a mapped file as it is.
+    unsafe { Component::deserialize_file(engine, path) }
+}
