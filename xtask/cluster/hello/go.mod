@@ -1,0 +1,3 @@
+module podrun/cluster/hello
+
+go 1.26

@@ -1,0 +1,324 @@
+//! `cargo xtask setup`: brings what the other commands need, and says exactly what it cannot bring.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cluster;
+use crate::places;
+use crate::progress::{self, Size, Step};
+
+/// The target that the component is built for.
+pub(crate) const WASM: &str = "wasm32-wasip2";
+
+/// The last series of the wheel whose C interface lets a component open sockets.
+const WASMTIME: &str = "wasmtime==47.*";
+
+/// What is about to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// The component and the programs are built.
+    pub(crate) build: bool,
+    /// A cluster is made here.
+    pub(crate) cluster: bool,
+    /// The tests of the Python and Node hosts run.
+    pub(crate) hosts: bool,
+}
+
+/// A Debian package and a file that shows that it is there. A name without a slash is looked for in PATH.
+struct Package {
+    name: &'static str,
+    proof: &'static str,
+}
+
+const fn package(name: &'static str, proof: &'static str) -> Package {
+    Package { name, proof }
+}
+
+const FOR_BUILD: &[Package] = &[
+    package("gcc", "cc"),
+    package("libc6-dev", "/usr/include/stdio.h"),
+    package("clang", "clang"),
+    package("lld", "wasm-ld"),
+    package("llvm", "llvm-ar"),
+    package("git", "git"),
+];
+
+const FOR_CLUSTER: &[Package] = &[
+    package("busybox-static", "/bin/busybox"),
+    package("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
+    package("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    package("docker-registry", "/usr/bin/docker-registry"),
+    package("iproute2", "ip"),
+    package("mmdebstrap", "mmdebstrap"),
+    package("openssl", "openssl"),
+    package("runc", "runc"),
+];
+
+/// Brings what is missing. Whatever cannot be brought is listed first, before anything is done.
+pub(crate) fn ensure(needs: Needs) -> Result<()> {
+    let mut packages: Vec<&str> = Vec::new();
+    let lists = [(needs.build, FOR_BUILD), (needs.cluster, FOR_CLUSTER)];
+    for (_, list) in lists.iter().filter(|(needed, _)| *needed) {
+        packages.extend(
+            list.iter()
+                .filter(|package| !is_there(package.proof))
+                .map(|package| package.name),
+        );
+    }
+    let wants_python = needs.cluster || needs.hosts;
+    if wants_python && !has_module("venv, ensurepip") && has_python() && !venv()?.join("bin/python").exists() {
+        packages.push("python3-venv");
+    }
+    refuse_what_cannot_be_brought(needs, &packages)?;
+    install(&packages)?;
+    if needs.build {
+        add_to_toolchain()?;
+    }
+    if wants_python {
+        python()?;
+    }
+    if needs.hosts {
+        add_wasmtime()?;
+    }
+    Ok(())
+}
+
+fn refuse_what_cannot_be_brought(needs: Needs, packages: &[&str]) -> Result<()> {
+    let mut missing = Vec::new();
+    if needs.build && find("rustup").is_none() {
+        missing.push("cargo from rustup, for the target wasm32-wasip2: https://rustup.rs".to_owned());
+    }
+    if needs.cluster && !cluster::is_built()? {
+        match version_of("go", &["version"]) {
+            Some(version) if version >= (1, 26) => {}
+            found => missing.push(format!(
+                "Go 1.26 or later{}: https://go.dev/dl (only to build the cluster; not with a KUBECONFIG)",
+                but(found)
+            )),
+        }
+    }
+    if needs.cluster || needs.hosts {
+        match version_of("python3", &["--version"]) {
+            Some(version) if version >= (3, 11) => {}
+            found => missing.push(format!("Python 3.11 or later as `python3`{}", but(found))),
+        }
+    }
+    if needs.hosts {
+        match version_of("node", &["--version"]) {
+            Some(version) if version >= (20, 0) => {}
+            found => missing.push(format!("Node 20 or later as `node`{}: https://nodejs.org", but(found))),
+        }
+    }
+    if needs.cluster && !is_root() {
+        missing.push("root, to run a cluster (or set KUBECONFIG to one that exists)".to_owned());
+    }
+    if !packages.is_empty() && !(is_root() && find("apt-get").is_some()) {
+        missing.push(format!(
+            "these packages, which only root on Debian gets by itself: apt-get install {}",
+            packages.join(" ")
+        ));
+    }
+    if !missing.is_empty() {
+        bail!(
+            "this machine lacks:\n  - {}\nNothing was changed.",
+            missing.join("\n  - ")
+        );
+    }
+    Ok(())
+}
+
+fn but(found: Option<(u32, u32)>) -> String {
+    found
+        .map(|(major, minor)| format!(" (found {major}.{minor})"))
+        .unwrap_or_default()
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let mut step = Step::start(format!("installing {}", packages.join(" ")));
+    let log = log("apt")?;
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-o", "DPkg::Lock::Timeout=300"]);
+        command
+    };
+    progress::run(&mut step, apt().arg("update"), &log)?;
+    progress::run(
+        &mut step,
+        apt()
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(packages),
+        &log,
+    )?;
+    if packages.contains(&"docker-registry") {
+        // Its service would hold port 5000; only the program is wanted.
+        let stop: &[&str] = if Path::new("/run/systemd/system").exists() {
+            &["systemctl", "disable", "--now", "docker-registry"]
+        } else {
+            &["/etc/init.d/docker-registry", "stop"]
+        };
+        if let [program, arguments @ ..] = stop {
+            let _ = Command::new(program).args(arguments).output();
+        }
+    }
+    step.done("");
+    Ok(())
+}
+
+fn add_to_toolchain() -> Result<()> {
+    let installed = |what: &str| -> Result<String> {
+        let output = Command::new("rustup")
+            .args([what, "list", "--installed"])
+            .current_dir(places::workspace()?)
+            .output();
+        Ok(String::from_utf8_lossy(&output.context("failed to start `rustup`")?.stdout).into_owned())
+    };
+    let (targets, components) = (installed("target")?, installed("component")?);
+    for (what, name, there) in [
+        ("target", WASM, targets.lines().any(|line| line.trim() == WASM)),
+        ("component", "clippy", components.contains("clippy")),
+        ("component", "rustfmt", components.contains("rustfmt")),
+    ] {
+        if !there {
+            let mut step = Step::start(format!("adding the {what} {name} to the Rust toolchain"));
+            progress::run(
+                &mut step,
+                Command::new("rustup")
+                    .args([what, "add", name])
+                    .current_dir(places::workspace()?),
+                &log("rustup")?,
+            )?;
+            step.done("");
+        }
+    }
+    Ok(())
+}
+
+/// A Python of our own, so that neither the machine's nor the user's packages are touched.
+pub(crate) fn python() -> Result<PathBuf> {
+    let venv = venv()?;
+    let python = venv.join("bin/python");
+    if !works(&python) {
+        let mut step = Step::start("making a Python environment");
+        progress::run(
+            &mut step,
+            Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv),
+            &log("venv")?,
+        )?;
+        step.done("");
+    }
+    Ok(python)
+}
+
+fn add_wasmtime() -> Result<()> {
+    let python = python()?;
+    let there = Command::new(&python)
+        .args([
+            "-c",
+            "import importlib.metadata as m; assert m.version('wasmtime').startswith('47.')",
+        ])
+        .output()?;
+    if !there.status.success() {
+        let mut step = Step::start(format!("installing {WASMTIME} into the Python environment"));
+        progress::run(
+            &mut step,
+            Command::new(&python).args(["-m", "pip", "install", "--quiet", WASMTIME]),
+            &log("pip")?,
+        )?;
+        step.done(&Size(cluster::tree_size(&venv()?)).to_string());
+    }
+    Ok(())
+}
+
+fn venv() -> Result<PathBuf> {
+    Ok(places::cache()?.join("venv"))
+}
+
+/// A virtual environment breaks when the Python that made it goes.
+fn works(python: &Path) -> bool {
+    Command::new(python)
+        .args(["-c", "import pip"])
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+fn has_module(modules: &str) -> bool {
+    Command::new("python3")
+        .args(["-c", &format!("import {modules}")])
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+fn has_python() -> bool {
+    find("python3").is_some()
+}
+
+/// Where a tool's output goes.
+fn log(name: &str) -> Result<PathBuf> {
+    let folder = places::cache()?.join("logs");
+    fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
+    Ok(folder.join(format!("{name}.log")))
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn is_there(proof: &str) -> bool {
+    if proof.contains('/') {
+        Path::new(proof).exists()
+    } else {
+        find(proof).is_some()
+    }
+}
+
+/// The program that a shell would start. System folders count even when a user's PATH leaves them out.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path)
+        .chain(system)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+fn version_of(program: &str, arguments: &[&str]) -> Option<(u32, u32)> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    first_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The first `X.Y` in a text such as `go version go1.26.8 linux/amd64`.
+fn first_version(text: &str) -> Option<(u32, u32)> {
+    text.split_whitespace().find_map(|word| {
+        let mut numbers = word.trim_start_matches(|c: char| !c.is_ascii_digit()).split('.');
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_programs_print() {
+        assert_eq!(first_version("go version go1.26.8 linux/amd64"), Some((1, 26)));
+        assert_eq!(first_version("Python 3.11.7\n"), Some((3, 11)));
+        assert_eq!(first_version("v20.19.0\n"), Some((20, 19)));
+        assert_eq!(first_version("command not found"), None);
+        assert!(first_version("go version go1.9.1 linux/amd64") < Some((1, 26)));
+    }
+
+    #[test]
+    fn programs_are_found_in_system_folders_too() {
+        assert!(find("sh").is_some());
+        assert!(find("no-such-program").is_none());
+    }
+}
