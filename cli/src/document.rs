@@ -1,0 +1,416 @@
+//! YAML documents as trees whose every value knows the file, line and column it came from.
+//!
+//! Flows and operator defaults are merged before they are understood, so an error must be able to point into either
+//! file. Nothing here knows what a flow is.
+
+use std::fmt;
+use std::path::Path;
+use std::rc::Rc;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Spanned};
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    file: Rc<str>,
+    line: u64,
+    column: u64,
+}
+
+impl Place {
+    /// A place in no file, for values that the program supplies itself.
+    pub(crate) fn built_in() -> Self {
+        Self {
+            file: Rc::from("built-in"),
+            line: 0,
+            column: 0,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}:{}", self.file, self.column),
+        }
+    }
+}
+
+/// A mistake in a document: where, what, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub(crate) struct Problem {
+    place: Place,
+    message: String,
+}
+
+impl Problem {
+    /// A mistake at `place`.
+    pub(crate) fn new(place: &Place, message: impl Into<String>) -> Self {
+        Self {
+            place: place.clone(),
+            message: message.into(),
+        }
+    }
+}
+
+/// A value and where it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) place: Place,
+}
+
+/// What YAML can say.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    /// The number and the text it was written as: `1.10` is a version more often than a number.
+    Float(f64, String),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+/// A key of a mapping.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Key {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+}
+
+/// Parse one YAML document. `name` is what errors call it.
+pub(crate) fn parse(name: &Path, text: &str) -> Result<Node, Problem> {
+    let file: Rc<str> = Rc::from(name.display().to_string());
+    // Snippets would quote neighbouring lines, and those may hold credentials. `n` and `yes` are text, as YAML 1.2 says.
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = place(&file, error.location().unwrap_or(Location::UNKNOWN));
+        Problem::new(&place, format!("not valid YAML: {}", first_line(&error.to_string())))
+    })?;
+    Ok(convert(raw, &file, text))
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn place(file: &Rc<str>, location: Location) -> Place {
+    Place {
+        file: file.clone(),
+        line: location.line(),
+        column: location.column(),
+    }
+}
+
+fn convert(raw: Spanned<Raw>, file: &Rc<str>, text: &str) -> Node {
+    let place = place(file, raw.referenced);
+    let value = match raw.value {
+        Raw::Null => Value::Null,
+        Raw::Bool(value) => Value::Bool(value),
+        Raw::Integer(value) => Value::Integer(value),
+        Raw::Float(value) => Value::Float(value, written(raw.defined, text).unwrap_or_else(|| value.to_string())),
+        Raw::Text(value) => Value::Text(value),
+        Raw::List(items) => Value::List(items.into_iter().map(|item| convert(item, file, text)).collect()),
+        Raw::Map(entries) => Value::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| {
+                    let key = Key {
+                        name: key.value,
+                        place: self::place(file, key.referenced),
+                    };
+                    (key, convert(value, file, text))
+                })
+                .collect(),
+        ),
+    };
+    Node { value, place }
+}
+
+/// The text of a scalar as its author wrote it.
+fn written(location: Location, text: &str) -> Option<String> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let end = start.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
+    let written = text.get(start..end)?.trim();
+    written.parse::<f64>().ok()?;
+    Some(written.to_owned())
+}
+
+enum Raw {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        Raw::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Integer(value))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Raw, E> {
+        i64::try_from(value)
+            .map(Raw::Integer)
+            .map_err(|_| E::custom(format!("number {value} is too large")))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
+        Ok(Raw::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
+        Ok(Raw::Text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Raw::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
+        let mut map: Vec<(Spanned<String>, Spanned<Raw>)> = Vec::new();
+        while let Some((key, value)) = entries.next_entry::<Spanned<String>, Spanned<Raw>>()? {
+            if map.iter().any(|(other, _)| other.value == key.value) {
+                return Err(A::Error::custom(format!("key `{}` is written twice", key.value)));
+            }
+            map.push((key, value));
+        }
+        Ok(Raw::Map(map))
+    }
+}
+
+impl Node {
+    /// A value that the program supplies itself.
+    pub(crate) fn built_in(value: Value) -> Self {
+        Self {
+            value,
+            place: Place::built_in(),
+        }
+    }
+
+    /// The entry of a mapping; none for other values and for an explicit null.
+    pub(crate) fn get(&self, name: &str) -> Option<&Node> {
+        self.entries()
+            .iter()
+            .find(|(key, _)| key.name == name)
+            .map(|(_, node)| node)
+            .filter(|node| !node.is_null())
+    }
+
+    /// The entries of a mapping; empty for other values.
+    pub(crate) fn entries(&self) -> &[(Key, Node)] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        self.value == Value::Null
+    }
+
+    /// The text of a scalar; none for lists and mappings.
+    pub(crate) fn text(&self) -> Option<String> {
+        match &self.value {
+            Value::Null => Some(String::new()),
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Integer(value) => Some(value.to_string()),
+            Value::Float(_, written) => Some(written.clone()),
+            Value::Text(value) => Some(value.clone()),
+            Value::List(_) | Value::Map(_) => None,
+        }
+    }
+
+    /// What kind of value this is, for errors.
+    pub(crate) fn kind(&self) -> &'static str {
+        match &self.value {
+            Value::Null => "nothing",
+            Value::Bool(_) => "a boolean",
+            Value::Integer(_) | Value::Float(..) => "a number",
+            Value::Text(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+
+    /// The same value as JSON, with its text passed through `render`, which gets each text and where it was written.
+    pub(crate) fn to_json_with<E>(
+        &self,
+        render: &mut impl FnMut(&str, &Place) -> Result<String, E>,
+    ) -> Result<serde_json::Value, E> {
+        Ok(match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Integer(value) => (*value).into(),
+            Value::Float(value, _) => (*value).into(),
+            Value::Text(value) => render(value, &self.place)?.into(),
+            Value::List(items) => serde_json::Value::Array(
+                items
+                    .iter()
+                    .map(|item| item.to_json_with(render))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Value::Map(entries) => {
+                let mut map = serde_json::Map::new();
+                for (key, node) in entries {
+                    map.insert(key.name.clone(), node.to_json_with(render)?);
+                }
+                serde_json::Value::Object(map)
+            }
+        })
+    }
+
+    /// The same value as JSON.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match self.to_json_with(&mut |text, _| Ok::<_, std::convert::Infallible>(text.to_owned())) {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// An error for a name that is none of `known`, with the nearest one.
+pub(crate) fn unknown(place: &Place, what: &str, name: &str, known: &[&str]) -> Problem {
+    let near = nearest(name, known);
+    let cure = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known are {}", listed(known)),
+    };
+    Problem::new(place, format!("unknown {what} `{name}`: {cure}"))
+}
+
+/// The known name that `name` was probably meant to be.
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    known
+        .iter()
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()),
+                *candidate,
+            )
+        })
+        .min()
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Names in a sentence.
+pub(crate) fn listed(names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doc(text: &str) -> Node {
+        parse(Path::new("flow.yaml"), text).unwrap()
+    }
+
+    #[test]
+    fn places_point_at_values_and_keys() {
+        let node = doc("id: hello\ntasks:\n  - id: one\n    env:\n      A: b\n");
+        assert_eq!(node.get("id").unwrap().place.to_string(), "flow.yaml:1:5");
+        let Value::List(tasks) = &node.get("tasks").unwrap().value else {
+            panic!("tasks is a list")
+        };
+        let env = tasks[0].get("env").unwrap();
+        assert_eq!(env.entries()[0].0.place.to_string(), "flow.yaml:5:7");
+        assert_eq!(env.entries()[0].1.place.to_string(), "flow.yaml:5:10");
+    }
+
+    #[test]
+    fn scalars_keep_their_text() {
+        let node =
+            doc("version: 1.10\nport: 8080\nflag: true\nscript: |\n  a\n    b\nempty:\nquoted: \"8080\"\nno: n\n");
+        assert_eq!(node.get("version").unwrap().text().unwrap(), "1.10");
+        assert_eq!(node.get("port").unwrap().text().unwrap(), "8080");
+        assert_eq!(node.get("port").unwrap().value, Value::Integer(8080));
+        assert_eq!(node.get("script").unwrap().text().unwrap(), "a\n  b\n");
+        assert_eq!(node.get("quoted").unwrap().value, Value::Text("8080".into()));
+        assert!(node.get("empty").is_none());
+        assert_eq!(node.get("no").unwrap().value, Value::Text("n".into()));
+    }
+
+    #[test]
+    fn aliases_and_merges_work() {
+        let node = doc("a: &x\n  k: v\nb: *x\nc:\n  <<: *x\n  l: w\n");
+        assert_eq!(node.get("b").unwrap().get("k").unwrap().text().unwrap(), "v");
+        assert_eq!(node.get("c").unwrap().get("k").unwrap().text().unwrap(), "v");
+    }
+
+    #[test]
+    fn bad_yaml_names_the_place_and_quotes_no_neighbours() {
+        let problem = parse(Path::new("flow.yaml"), "token: s3cret\nid: [a\nb: c\n")
+            .unwrap_err()
+            .to_string();
+        assert!(problem.starts_with("flow.yaml:"), "{problem}");
+        assert!(!problem.contains("s3cret"), "{problem}");
+        let twice = parse(Path::new("flow.yaml"), "id: a\nid: b\n").unwrap_err().to_string();
+        assert!(twice.contains("id") && twice.starts_with("flow.yaml:2"), "{twice}");
+    }
+
+    #[test]
+    fn nearest_name() {
+        assert_eq!(
+            nearest("containerimage", &["commands", "containerImage"]),
+            Some("containerImage")
+        );
+        assert_eq!(
+            nearest("outputFile", &["outputFiles", "inputFiles"]),
+            Some("outputFiles")
+        );
+        assert_eq!(nearest("zzz", &["outputFiles"]), None);
+    }
+}

@@ -1,0 +1,316 @@
+//! Drives an execution from wherever the journal says it is to its end.
+
+use std::path::PathBuf;
+
+use podrun_host::{Folders, Outcome, OutputFile, Runner, Target};
+use serde_json::Value;
+
+use crate::access::Access;
+use crate::error::{Ended, Error};
+use crate::expression::Renderer;
+use crate::faults::{Point, reach};
+use crate::files;
+use crate::flow::{Flow, TaskDeclaration};
+use crate::follow::{Followed, Follower, verdict};
+use crate::interrupt::Interrupts;
+use crate::journal::{Attempt, Execution, Journal, State, TaskRun};
+use crate::plan::{self, Names};
+use crate::report::{self, Report};
+use crate::scope::{Finished, Scope, origin_folder};
+use crate::state::{ExecutionDir, private_folder};
+use crate::ui::Ui;
+
+/// There is no retry yet: every task has one attempt.
+const ATTEMPT: u32 = 1;
+
+/// An execution that this process has claimed.
+pub(crate) struct Driver<'a> {
+    pub(crate) flow: &'a Flow,
+    pub(crate) renderer: &'a Renderer,
+    pub(crate) execution: &'a Execution,
+    pub(crate) folder: &'a ExecutionDir,
+    pub(crate) runner: &'a Runner,
+    pub(crate) journal: &'a mut Journal,
+    pub(crate) ui: &'a mut dyn Ui,
+    pub(crate) interrupts: &'a mut Interrupts,
+}
+
+impl Driver<'_> {
+    /// Run what is left to run.
+    pub(crate) async fn drive(mut self) -> Result<Ended, Error> {
+        let id = self.execution.id.clone();
+        let result = self.tasks().await;
+        let (state, message) = match &result {
+            Ok(Ended::Succeeded) => (State::Succeeded, None),
+            Ok(Ended::Failed) => (State::Failed, None),
+            Ok(Ended::Cancelled) => (State::Cancelled, None),
+            Ok(Ended::Detached) => {
+                self.ui.show(&[Report::Detached {
+                    resume: resume(&id),
+                    id,
+                }]);
+                return result;
+            }
+            Err(error) if error.is_flows_fault() => (State::Failed, Some(crate::error::message(error))),
+            Err(_) => {
+                let message = format!("the execution is unfinished; to take it up again: {}", resume(&id));
+                self.ui.show(&[Report::Warning { message }]);
+                return result;
+            }
+        };
+        // An execution that ended before stays as it ended.
+        if self.execution.state == State::Running {
+            self.journal.finish(&id, state, message.as_deref())?;
+        }
+        if result.is_ok() {
+            self.ui.show(&[Report::ExecutionEnded {
+                id,
+                state: state.name(),
+                message,
+            }]);
+        }
+        result
+    }
+
+    async fn tasks(&mut self) -> Result<Ended, Error> {
+        let mut scope = Scope::new(self.flow, &self.execution.id, &self.execution.inputs, self.folder);
+        let mut stopping = false;
+        for declared in &self.flow.tasks {
+            let attempt = Attempt {
+                execution: self.execution.id.clone(),
+                task: declared.id.clone(),
+                number: ATTEMPT,
+            };
+            let known = self.journal.task_run(&attempt)?;
+            if known.is_none() && self.execution.state != State::Running {
+                // It ended before this task was reached.
+                return Ok(ended_as(self.execution.state));
+            }
+            if known.is_none() && self.journal.stop_requested(&self.execution.id)? {
+                return Ok(Ended::Cancelled);
+            }
+            let (task_run, outcome) = match known {
+                Some(task_run) if task_run.outcome.is_some() => {
+                    let outcome = self.settled(declared, &task_run, &scope).await?;
+                    (task_run, outcome)
+                }
+                known => match self.attempt(declared, attempt, known, &scope, &mut stopping).await? {
+                    (task_run, Some(outcome)) => (task_run, outcome),
+                    (_, None) => return Ok(Ended::Detached),
+                },
+            };
+            if let Some(ended) = verdict(&outcome, stopping) {
+                return Ok(ended);
+            }
+            let vars = self.journal.outputs(task_run.id)?;
+            let finished = Finished {
+                task: declared.id.clone(),
+                attempt: ATTEMPT,
+                outcome,
+                vars,
+            };
+            scope.add(&finished, self.folder);
+        }
+        Ok(Ended::Succeeded)
+    }
+
+    /// A task that ended in an earlier call: finish what that call may have left undone.
+    async fn settled(
+        &mut self,
+        declared: &TaskDeclaration,
+        task_run: &TaskRun,
+        scope: &Scope,
+    ) -> Result<Outcome, Error> {
+        let outcome = task_run
+            .outcome
+            .clone()
+            .ok_or_else(|| Error::Internal("a settled task has an outcome".into()))?;
+        let status = crate::names::status(outcome.status);
+        self.ui.show(&[Report::Skipped {
+            task: declared.id.clone(),
+            attempt: task_run.attempt.number,
+            status,
+        }]);
+        self.publish(task_run, &outcome)?;
+        if !task_run.cleaned {
+            let target = self.target(declared, scope)?;
+            let cleaned = clean(self.runner, &target, task_run).await;
+            self.note_cleaning(task_run, cleaned)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Start an attempt or take it up, and follow it. The outcome is none if the task goes on without us.
+    async fn attempt(
+        &mut self,
+        declared: &TaskDeclaration,
+        attempt: Attempt,
+        known: Option<TaskRun>,
+        scope: &Scope,
+        stopping: &mut bool,
+    ) -> Result<(TaskRun, Option<Outcome>), Error> {
+        let target = self.target(declared, scope)?;
+        let resumed = known.is_some();
+        let task_run = match known {
+            Some(task_run) => task_run,
+            None => self.prepare(declared, &attempt, scope, &target).await?,
+        };
+        let names = names(&attempt);
+        self.ui.show(&[Report::Task {
+            task: declared.id.clone(),
+            taskrun: names.task_run(),
+            attempt: attempt.number,
+            image: task_run.request.image.clone(),
+            resumed,
+        }]);
+        let inputs = self.folder.task_inputs(&attempt.task, attempt.number);
+        let outputs = self.folder.task_outputs(&attempt.task, attempt.number);
+        private_folder(&outputs)?;
+        let folders = Folders {
+            inputs: (!task_run.request.inputs.is_empty()).then_some(inputs),
+            outputs: Some(outputs.clone()),
+        };
+        let run = self
+            .runner
+            .start(&target, task_run.request.clone(), folders, task_run.cursor.clone());
+        let follower = Follower {
+            journal: &mut *self.journal,
+            ui: &mut *self.ui,
+            interrupts: &mut *self.interrupts,
+            stopping,
+        };
+        let followed = follower.follow(run, &task_run).await;
+        match followed {
+            Ok(Followed::Ended { outcome, cleaned }) => {
+                let phases = self.journal.phases(task_run.id)?;
+                let published = self.publish(&task_run, &outcome)?;
+                let place = |file: &OutputFile| match &published {
+                    Some(folder) => folder.join(&file.path),
+                    None => outputs.join(origin_folder(file.origin)).join(&file.path),
+                };
+                self.ui.show(&[report::of_outcome(
+                    &attempt.task,
+                    attempt.number,
+                    &outcome,
+                    &phases,
+                    &place,
+                )]);
+                self.note_cleaning(&task_run, cleaned)?;
+                Ok((task_run, Some(*outcome)))
+            }
+            Ok(Followed::Detached) => Ok((task_run, None)),
+            Err(error) => {
+                // Without a handle nothing was created, so nothing binds a later call to this request.
+                let created = self
+                    .journal
+                    .task_run(&attempt)?
+                    .is_some_and(|task_run| task_run.handle.is_some());
+                if !created {
+                    self.journal.forget(task_run.id)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Render the task, stage its inputs, and remember it.
+    async fn prepare(
+        &mut self,
+        declared: &TaskDeclaration,
+        attempt: &Attempt,
+        scope: &Scope,
+        target: &Target,
+    ) -> Result<TaskRun, Error> {
+        let names = names(attempt);
+        let mut scope = scope.for_task(&declared.id, &names.task_run(), attempt.number);
+        let layout = self.runner.layout(&target.config, &names.id()).await;
+        let layout = layout.map_err(|source| Error::Runner {
+            task: Some(declared.id.clone()),
+            source,
+        })?;
+        scope.directories(&layout.working_dir, &layout.output_dir);
+        let planned = plan::plan(self.flow, declared, &names, &scope, self.renderer)?;
+        files::stage(&planned.files, &self.folder.task_inputs(&attempt.task, attempt.number))?;
+        self.journal.prepare(attempt, &planned.task)
+    }
+
+    fn target(&self, declared: &TaskDeclaration, scope: &Scope) -> Result<Target, Error> {
+        target(declared, scope, self.renderer, &self.execution.settings.access)
+    }
+
+    /// Copy outputs to where the caller wants them; where that is.
+    fn publish(&self, task_run: &TaskRun, outcome: &Outcome) -> Result<Option<PathBuf>, Error> {
+        let Some(folder) = &self.execution.settings.outputs else {
+            return Ok(None);
+        };
+        let attempt = &task_run.attempt;
+        let to = files::published(folder, &attempt.task);
+        reach(Point::BeforePublished);
+        files::publish(outcome, &self.folder.task_outputs(&attempt.task, attempt.number), &to)?;
+        reach(Point::AfterPublished);
+        Ok(Some(to))
+    }
+
+    fn note_cleaning(&mut self, task_run: &TaskRun, cleaned: Result<(), podrun_host::Error>) -> Result<(), Error> {
+        match cleaned {
+            Ok(()) => self.journal.set_cleaned(task_run.id),
+            Err(error) => {
+                let again = resume(&task_run.attempt.execution);
+                let task = &task_run.attempt.task;
+                let message = format!(
+                    "what task `{task}` left in the cluster could not be removed: {error}; to try again: {again}"
+                );
+                self.ui.show(&[Report::Warning { message }]);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The names of an attempt.
+pub(crate) fn names(attempt: &Attempt) -> Names<'_> {
+    Names {
+        execution: &attempt.execution,
+        task: &attempt.task,
+        attempt: attempt.number,
+    }
+}
+
+/// The command that takes an execution up.
+pub(crate) fn resume(id: &str) -> String {
+    format!("podrun attach {id}")
+}
+
+/// How the cluster of a task is reached: its own config, or else what the caller named.
+pub(crate) fn target(
+    declared: &TaskDeclaration,
+    scope: &Scope,
+    renderer: &Renderer,
+    access: &Access,
+) -> Result<Target, Error> {
+    match plan::config(declared, scope, renderer)? {
+        Some(config) => Ok(Target {
+            config: config.to_string(),
+            credentials: None,
+        }),
+        None => access.target(),
+    }
+}
+
+/// Remove what a task that ended left in the cluster, unless it was asked to stay.
+pub(crate) async fn clean(runner: &Runner, target: &Target, task_run: &TaskRun) -> Result<(), podrun_host::Error> {
+    let options: Value = serde_json::from_str(&task_run.request.options).unwrap_or_default();
+    let kept = options.get("delete") == Some(&Value::Bool(false));
+    match &task_run.handle {
+        Some(handle) if !kept => runner.kill(target, handle, None).await,
+        _ => Ok(()),
+    }
+}
+
+fn ended_as(state: State) -> Ended {
+    match state {
+        State::Succeeded | State::Running => Ended::Succeeded,
+        State::Failed => Ended::Failed,
+        State::Cancelled => Ended::Cancelled,
+    }
+}

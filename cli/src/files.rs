@@ -1,0 +1,97 @@
+//! Files on this machine: what a task is given, and where its outputs go.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use podrun_host::{Outcome, OutputFile};
+
+use crate::error::{Error, named, state};
+use crate::plan::{Content, Staged};
+use crate::scope::origin_folder;
+use crate::state::private_folder;
+
+/// Fill the folder that becomes the task's `/inputs`. What an interrupted call left there is replaced.
+pub(crate) fn stage(files: &[Staged], folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(state("empty", folder)(error)),
+        _ => {}
+    }
+    private_folder(folder)?;
+    for file in files {
+        let path = folder.join(&file.path);
+        if let Some(parent) = path.parent() {
+            private_folder(parent)?;
+        }
+        match &file.content {
+            Content::Text(text) => write(&path, text.as_bytes()).map_err(state("write", &path))?,
+            // Nobody writes to stored files, so a second name does as well as a copy.
+            Content::File(source) => {
+                if fs::hard_link(source, &path).is_err() {
+                    fs::copy(source, &path).map_err(state("copy", source))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Fail if a runner names an output file outside its folder: it is somebody else's code.
+pub(crate) fn check(outcome: &Outcome) -> Result<(), Error> {
+    let inside = |file: &OutputFile| {
+        let mut parts = Path::new(&file.path).components();
+        !file.path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
+    };
+    match outcome.files.iter().find(|file| !inside(file)) {
+        Some(file) => {
+            let path = file.path.escape_debug();
+            Err(Error::Internal(format!(
+                "the runner names an output file outside of its folder: `{path}`"
+            )))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Copy the output files of a task to the folder that `--outputs` names, each complete or not at all. Files that are
+/// there already are replaced.
+pub(crate) fn publish(outcome: &Outcome, from: &Path, to: &Path) -> Result<(), Error> {
+    fs::create_dir_all(to).map_err(named("create", to))?;
+    // Where both directories hold a file of that name, the one that `outputFiles` asked for is meant.
+    let mut files: Vec<&OutputFile> = outcome.files.iter().collect();
+    files.sort_by_key(|file| matches!(file.origin, podrun_host::Origin::WorkingDir));
+    for file in files {
+        let source = from.join(origin_folder(file.origin)).join(&file.path);
+        publish_one(&source, &to.join(&file.path), file.mode)?;
+    }
+    Ok(())
+}
+
+fn publish_one(source: &Path, target: &Path, mode: u32) -> Result<(), Error> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(named("create", folder))?;
+    let mut from = File::open(source).map_err(state("read", source))?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(named("write in", folder))?;
+    std::io::copy(&mut from, &mut temporary).map_err(named("write", target))?;
+    let permissions = fs::Permissions::from_mode(mode & 0o777);
+    temporary
+        .as_file()
+        .set_permissions(permissions)
+        .map_err(named("set the mode of", target))?;
+    temporary
+        .persist(target)
+        .map_err(|error| named("write", target)(error.error))?;
+    Ok(())
+}
+
+/// The folder of `--outputs` for one task.
+pub(crate) fn published(outputs: &Path, task: &str) -> PathBuf {
+    outputs.join(task)
+}

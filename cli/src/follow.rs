@@ -1,0 +1,124 @@
+//! Follows one attempt of a task: stores what the runner says, then lets it go on, then shows it.
+
+use std::time::Duration;
+
+use podrun_host::{Event, Outcome, Run};
+
+use crate::error::{Ended, Error};
+use crate::faults::{Point, reach};
+use crate::files;
+use crate::interrupt::{Interrupts, QUESTION, Wish};
+use crate::journal::{Journal, TaskRun};
+use crate::report::{self, Report};
+use crate::ui::Ui;
+
+/// How following ended.
+#[derive(Debug)]
+pub(crate) enum Followed {
+    /// The task ended. `cleaned`: nothing of it is left in the cluster.
+    Ended {
+        outcome: Box<Outcome>,
+        cleaned: Result<(), podrun_host::Error>,
+    },
+    /// The task goes on without us.
+    Detached,
+}
+
+/// What is needed to follow a task, besides the task.
+pub(crate) struct Follower<'a> {
+    pub(crate) journal: &'a mut Journal,
+    pub(crate) ui: &'a mut dyn Ui,
+    pub(crate) interrupts: &'a mut Interrupts,
+    /// Set once the execution shall not go on to further tasks.
+    pub(crate) stopping: &'a mut bool,
+}
+
+/// How often the journal is asked whether another process wants the execution to stop.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Follower<'_> {
+    /// Follow `run` to its end.
+    pub(crate) async fn follow(mut self, mut run: Run, task_run: &TaskRun) -> Result<Followed, Error> {
+        let mut ended: Option<Box<Outcome>> = None;
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                biased;
+                wish = self.interrupts.next() => self.obey(wish, &run),
+                batch = run.next() => {
+                    let Some(batch) = batch else { break };
+                    for event in &batch.events {
+                        if let Event::Ended(outcome) = event {
+                            files::check(outcome)?;
+                            ended = Some(Box::new(outcome.clone()));
+                        }
+                    }
+                    self.journal.record(task_run.id, &batch.events, batch.cursor.as_deref())?;
+                    let reports: Vec<Report> = batch
+                        .events
+                        .iter()
+                        .filter_map(|event| report::of_event(&task_run.attempt.task, task_run.attempt.number, event))
+                        .collect();
+                    batch.commit();
+                    if ended.is_some() {
+                        reach(Point::AfterEndedCommitted);
+                    }
+                    self.ui.show(&reports);
+                }
+                _ = look.tick(), if !*self.stopping => {
+                    if self.journal.stop_requested(&task_run.attempt.execution)? {
+                        self.ui.show(&[Report::Warning { message: "stopping, as `podrun kill` asked".into() }]);
+                        *self.stopping = true;
+                        run.cancel();
+                    }
+                }
+            }
+        }
+        match (run.outcome().await, ended) {
+            (Ok(outcome), Some(_)) => Ok(Followed::Ended {
+                outcome: Box::new(outcome),
+                cleaned: Ok(()),
+            }),
+            // What was promised counts; cleaning up is made good later.
+            (Err(error), Some(outcome)) => Ok(Followed::Ended {
+                outcome,
+                cleaned: Err(error),
+            }),
+            (Err(podrun_host::Error::Detached(_)), None) => Ok(Followed::Detached),
+            (Err(source), None) => Err(Error::Runner {
+                task: Some(task_run.attempt.task.clone()),
+                source,
+            }),
+            (Ok(_), None) => Err(Error::Internal(
+                "the runner returned an outcome that it did not announce".into(),
+            )),
+        }
+    }
+
+    fn obey(&mut self, wish: Wish, run: &Run) {
+        match wish {
+            Wish::Ask => {
+                self.ui.ask(QUESTION);
+                self.interrupts.await_answer();
+            }
+            Wish::Stop => {
+                let message = "stopping the task; interrupt again to leave it running".to_owned();
+                self.ui.show(&[Report::Warning { message }]);
+                *self.stopping = true;
+                run.cancel();
+            }
+            Wish::Detach => run.detach(),
+            Wish::Continue => {}
+        }
+    }
+}
+
+/// How the execution ends, as far as one outcome decides it; none if the next task may run.
+pub(crate) fn verdict(outcome: &Outcome, stopping: bool) -> Option<Ended> {
+    match (report::is_success(outcome), stopping) {
+        _ if outcome.status == podrun_host::Status::Cancelled => Some(Ended::Cancelled),
+        (true, false) => None,
+        (true, true) => Some(Ended::Cancelled),
+        (false, _) => Some(Ended::Failed),
+    }
+}

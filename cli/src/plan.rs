@@ -1,0 +1,383 @@
+//! Turns a declared task into the task that a runner gets, and the files to stage for it.
+//!
+//! Pure: it reads and writes no file. Whatever cannot run is refused here, before anything is created.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use podrun_host::{Input, Task};
+
+use crate::document::{Place, Problem};
+use crate::expression::{Renderer, Text};
+use crate::flow::{Body, Flow, Language, TaskDeclaration};
+use crate::scope::{SCHEME, Scope};
+
+/// The script file of a python Script, beside the task's own input files.
+const SCRIPT_FILE: &str = "podrun-script.py";
+
+/// Linux refuses a longer argument: 32 pages, the final NUL included.
+const LONGEST_ARGUMENT: usize = (128 << 10) - 1;
+
+/// A task ready to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) task: Task,
+    pub(crate) files: Vec<Staged>,
+}
+
+/// A file to place in the folder that becomes `/inputs`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Staged {
+    pub(crate) path: String,
+    pub(crate) content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Content {
+    Text(String),
+    File(PathBuf),
+}
+
+/// Names of one attempt of a task.
+#[derive(Clone, Debug)]
+pub(crate) struct Names<'a> {
+    pub(crate) execution: &'a str,
+    pub(crate) task: &'a str,
+    pub(crate) attempt: u32,
+}
+
+impl Names<'_> {
+    /// The task run: the same for every attempt.
+    pub(crate) fn task_run(&self) -> String {
+        format!("{}.{}", self.execution, self.task)
+    }
+
+    /// The runner's id for this attempt. Ids of executions and tasks hold no dot, so no two attempts share one.
+    pub(crate) fn id(&self) -> String {
+        format!("{}.{}", self.task_run(), self.attempt)
+    }
+}
+
+/// Render a task. `scope` knows its directories.
+pub(crate) fn plan(
+    flow: &Flow,
+    declared: &TaskDeclaration,
+    names: &Names<'_>,
+    scope: &Scope,
+    renderer: &Renderer,
+) -> Result<Planned, Problem> {
+    let render = |text: &Text| renderer.render(text, &scope.values);
+    let all = |texts: &[Text]| texts.iter().map(render).collect::<Result<Vec<_>, _>>();
+    let mut staging = Staging::default();
+    for (name, value) in &declared.inputs {
+        let path = render(name)?;
+        let value_text = render(value)?;
+        let (content, mode) = match scope.files.get(&value_text) {
+            Some(file) => (
+                Content::File(file.path.clone()),
+                if file.executable { 0o755 } else { 0o644 },
+            ),
+            None if value_text.starts_with(SCHEME) && !value_text.contains(char::is_whitespace) => {
+                let message = format!(
+                    "{} names `{value_text}`, which is no file of this execution",
+                    value.what
+                );
+                return Err(Problem::new(&value.place, message));
+            }
+            None => (Content::Text(value_text), 0o644),
+        };
+        staging.add(&name.place, &name.what, path, content, mode)?;
+    }
+    let command = command(declared, &render, &mut staging)?;
+    for argument in &command {
+        check_argument(declared, argument)?;
+    }
+    let outputs = all(&declared.outputs)?;
+    for (pattern, text) in outputs.iter().zip(&declared.outputs) {
+        check_pattern(pattern, text)?;
+    }
+    let image = render(&declared.image)?.trim().to_owned();
+    if image.is_empty() || image.contains(char::is_whitespace) {
+        let message = format!(
+            "{} is `{image}`: name one image, for example `debian:stable-slim`",
+            declared.image.what
+        );
+        return Err(Problem::new(&declared.image.place, message));
+    }
+    let options = declared.options.to_json_with(&mut |text, place| {
+        let text = Text {
+            text: text.into(),
+            place: place.clone(),
+            what: format!("`taskRunner` of task `{}`", declared.id),
+        };
+        render(&text)
+    })?;
+    let labels = [
+        ("namespace", flow.namespace.clone()),
+        ("flow", flow.id.clone()),
+        ("execution", names.execution.to_owned()),
+        ("task", declared.id.clone()),
+        ("taskrun", names.task_run()),
+        ("attempt", names.attempt.to_string()),
+    ];
+    let task = Task {
+        id: names.id(),
+        image,
+        command,
+        env: environment(declared, &render)?,
+        inputs: staging.inputs,
+        outputs,
+        timeout: declared
+            .timeout
+            .as_ref()
+            .map(|text| seconds(&render(text)?, text))
+            .transpose()?,
+        labels: labels
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+        options: options.to_string(),
+    };
+    Ok(Planned {
+        task,
+        files: staging.files,
+    })
+}
+
+/// The config of a task's runner, rendered; none if neither the flow nor a default has one.
+pub(crate) fn config(
+    declared: &TaskDeclaration,
+    scope: &Scope,
+    renderer: &Renderer,
+) -> Result<Option<serde_json::Value>, Problem> {
+    let Some(config) = &declared.config else {
+        return Ok(None);
+    };
+    let mut render = |text: &str, place: &Place| {
+        let what = format!("`taskRunner.config` of task `{}`", declared.id);
+        renderer.render(
+            &Text {
+                text: text.into(),
+                place: place.clone(),
+                what,
+            },
+            &scope.values,
+        )
+    };
+    let rendered = config.to_json_with(&mut render)?;
+    Ok(Some(without_nulls(rendered)))
+}
+
+fn without_nulls(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        value => value,
+    }
+}
+
+/// Files to stage, and what the contract says about them.
+#[derive(Default)]
+struct Staging {
+    files: Vec<Staged>,
+    inputs: Vec<Input>,
+    names: BTreeSet<String>,
+}
+
+impl Staging {
+    fn add(&mut self, place: &Place, what: &str, path: String, content: Content, mode: u32) -> Result<(), Problem> {
+        if let Some(reason) = refused_name(&path) {
+            let message = format!("{what}: file name `{}` {reason}", path.escape_debug());
+            return Err(Problem::new(place, message));
+        }
+        let beside = |other: &String| {
+            let inside = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'));
+            *other == path || inside(other, &path) || inside(&path, other)
+        };
+        if let Some(other) = self.names.iter().find(|other| beside(other)) {
+            let message = format!("{what}: file `{path}` is in the way of `{other}`: rename one of the two");
+            return Err(Problem::new(place, message));
+        }
+        self.names.insert(path.clone());
+        self.inputs.push(Input {
+            path: path.clone(),
+            mode,
+        });
+        self.files.push(Staged { path, content });
+        Ok(())
+    }
+}
+
+/// Why a name cannot be the name of an input file.
+fn refused_name(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        return Some("is empty: name a file in the working directory");
+    }
+    if name.starts_with('/') {
+        return Some("is absolute: write it relative to the working directory");
+    }
+    if name.contains(['\0', '\n', '\r']) {
+        return Some("holds a line end or NUL: remove it");
+    }
+    if name.len() > 1024 || name.split('/').any(|part| part.len() > 255) {
+        return Some("is longer than file systems allow: shorten it");
+    }
+    name.split('/')
+        .any(|part| part.is_empty() || part == "." || part == "..")
+        .then_some("has an empty, `.` or `..` part: write it without")
+}
+
+fn check_pattern(pattern: &str, text: &Text) -> Result<(), Problem> {
+    let reason = if pattern.is_empty() {
+        "is empty: write a pattern such as `*.txt`"
+    } else if pattern.starts_with('/') {
+        "is absolute: write it relative to the working directory"
+    } else if pattern.contains(['\0', '\n', '\r']) {
+        "holds a line end or NUL: remove it"
+    } else if pattern.split('/').any(|part| part == "..") {
+        "climbs out of the working directory: remove `..`"
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(
+        &text.place,
+        format!("{}: pattern `{}` {reason}", text.what, pattern.escape_debug()),
+    ))
+}
+
+fn check_argument(declared: &TaskDeclaration, argument: &str) -> Result<(), Problem> {
+    let (place, what) = match &declared.body {
+        Body::Script(text) => (&text.place, "script"),
+        Body::Commands(texts) => match texts.first() {
+            Some(text) => (&text.place, "commands"),
+            None => return Ok(()),
+        },
+    };
+    let reason = if argument.contains('\0') {
+        "hold a NUL character: remove it".to_owned()
+    } else if argument.len() > LONGEST_ARGUMENT {
+        format!(
+            "are {} bytes, and Linux allows {LONGEST_ARGUMENT}: put the script in a file with `inputFiles`",
+            argument.len()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(
+        place,
+        format!("the `{what}` of task `{}` {reason}", declared.id),
+    ))
+}
+
+type Render<'a> = dyn Fn(&Text) -> Result<String, Problem> + 'a;
+
+/// Program and arguments.
+fn command(declared: &TaskDeclaration, render: &Render<'_>, staging: &mut Staging) -> Result<Vec<String>, Problem> {
+    let mut interpreter = declared.interpreter.iter().map(render).collect::<Result<Vec<_>, _>>()?;
+    if interpreter.is_empty() {
+        interpreter = vec!["/bin/sh".to_owned(), "-c".to_owned()];
+    }
+    let shell = interpreter.first().is_some_and(|program| is_shell(program));
+    let mut lines = Vec::new();
+    if declared.fail_fast && shell {
+        lines.push("set -e".to_owned());
+    }
+    for text in &declared.before {
+        lines.push(render(text)?);
+    }
+    match (&declared.body, declared.language) {
+        (Body::Commands(commands), _) => {
+            for text in commands {
+                lines.push(render(text)?);
+            }
+        }
+        (Body::Script(script), Language::Shell) => lines.push(render(script)?),
+        (Body::Script(script), Language::Python) => {
+            let content = Content::Text(render(script)?);
+            staging.add(&script.place, &script.what, SCRIPT_FILE.to_owned(), content, 0o644)?;
+            if !shell {
+                if let Some(text) = declared.before.first() {
+                    let message = format!("{} needs a shell: remove it or `interpreter`", text.what);
+                    return Err(Problem::new(&text.place, message));
+                }
+                interpreter.push(SCRIPT_FILE.to_owned());
+                return Ok(interpreter);
+            }
+            // Images name it one way or the other; `exec` lets signals reach the script.
+            let find = "$(command -v python3 || command -v python || echo python3)";
+            lines.push(format!("exec \"{find}\" \"$WORKING_DIR/{SCRIPT_FILE}\""));
+        }
+    }
+    interpreter.push(lines.join("\n"));
+    Ok(interpreter)
+}
+
+/// True for programs that know `set -e`.
+fn is_shell(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    ["sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "busybox"].contains(&name)
+}
+
+fn environment(declared: &TaskDeclaration, render: &Render<'_>) -> Result<Vec<(String, String)>, Problem> {
+    let mut env: Vec<(String, String)> = Vec::new();
+    if declared.language == Language::Python {
+        // Lines must arrive when they are written, and pip's advice is not for a pod.
+        for (name, value) in [
+            ("PYTHONUNBUFFERED", "true"),
+            ("PIP_ROOT_USER_ACTION", "ignore"),
+            ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+        ] {
+            env.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    for (name, text) in &declared.env {
+        if name.is_empty() || name.contains(['=', '\0', '\n']) {
+            let message = format!(
+                "{}: `{}` cannot name an environment variable",
+                text.what,
+                name.escape_debug()
+            );
+            return Err(Problem::new(&text.place, message));
+        }
+        let value = render(text)?;
+        if value.contains('\0') {
+            return Err(Problem::new(
+                &text.place,
+                format!("{} holds a NUL character: remove it", text.what),
+            ));
+        }
+        match env.iter_mut().find(|(other, _)| other == name) {
+            Some((_, old)) => *old = value,
+            None => env.push((name.clone(), value)),
+        }
+    }
+    Ok(env)
+}
+
+/// Seconds of an ISO 8601 duration, rounded up.
+fn seconds(duration: &str, text: &Text) -> Result<u32, Problem> {
+    let wrong = |reason: &str| {
+        Problem::new(
+            &text.place,
+            format!(
+                "{} is `{duration}`, {reason}: write for example `PT5M` or `PT1H30M`",
+                text.what
+            ),
+        )
+    };
+    // The parser also knows a form for people, `5 min`; other readers of flows do not.
+    let iso = Some(duration.trim()).filter(|text| text.starts_with('P'));
+    let span: Option<jiff::Span> = iso.and_then(|text| text.parse().ok());
+    let span = span.ok_or_else(|| wrong("which is no ISO 8601 duration"))?;
+    let relative = jiff::SpanRelativeTo::days_are_24_hours();
+    let seconds = span
+        .total((jiff::Unit::Second, relative))
+        .map_err(|_| wrong("which has no fixed length"))?
+        .ceil();
+    if seconds < 1.0 || seconds > f64::from(u32::MAX) {
+        return Err(wrong("which is not between one second and 136 years"));
+    }
+    Ok(seconds as u32)
+}
+
+#[cfg(test)]
+mod tests;
