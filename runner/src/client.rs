@@ -1,0 +1,467 @@
+//! The connection to one API server: TLS, identity, bounded retries, and the translation of its refusals into errors that
+//! name the verb, the resource and the cure. Knows nothing about tasks.
+
+use crate::{
+    config::{self, Access, Identity},
+    contract::{Error, Level},
+    session::Session,
+};
+use http::{HeaderValue, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use kube::{Client, client::Body};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use std::{
+    cell::{Cell, RefCell},
+    error::Error as StdError,
+    future::Future,
+    io,
+    net::ToSocketAddrs,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{net::TcpStream, time::Instant};
+use tower::{BoxError, ServiceBuilder, ServiceExt as _};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a call is repeated while the server is unreachable or overloaded.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is asked of the API server, for errors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Action {
+    verb: &'static str,
+    resource: &'static str,
+}
+
+impl Action {
+    pub(crate) const CREATE: Self = Self {
+        verb: "create",
+        resource: "pods",
+    };
+    pub(crate) const GET: Self = Self {
+        verb: "get",
+        resource: "pods",
+    };
+    pub(crate) const LIST: Self = Self {
+        verb: "list",
+        resource: "pods",
+    };
+    pub(crate) const WATCH: Self = Self {
+        verb: "watch",
+        resource: "pods",
+    };
+    pub(crate) const DELETE: Self = Self {
+        verb: "delete",
+        resource: "pods",
+    };
+    pub(crate) const LOG: Self = Self {
+        verb: "get",
+        resource: "pods/log",
+    };
+    pub(crate) const EXEC: Self = Self {
+        verb: "get",
+        resource: "pods/exec",
+    };
+    pub(crate) const REVIEW: Self = Self {
+        verb: "create",
+        resource: "selfsubjectaccessreviews",
+    };
+    pub(crate) const VERSION: Self = Self {
+        verb: "get",
+        resource: "/version",
+    };
+}
+
+/// One API server, one identity, one namespace.
+pub(crate) struct Cluster<'s> {
+    session: &'s Session<'s>,
+    server: Uri,
+    namespace: String,
+    tls: Tls,
+    client: RefCell<Client>,
+    /// The config holds no credential of its own: the host may have another one when this is refused.
+    renewable: bool,
+    patience: Cell<Duration>,
+}
+
+struct Tls {
+    roots: Vec<CertificateDer<'static>>,
+    insecure: bool,
+}
+
+impl<'s> Cluster<'s> {
+    /// Builds the client; nothing is sent yet.
+    pub(crate) fn new(access: Access, namespace: String, session: &'s Session<'s>) -> Result<Self, Error> {
+        let tls = Tls {
+            roots: access.roots,
+            insecure: access.insecure,
+        };
+        let renewable = matches!(access.identity, Identity::None);
+        let identity = if renewable {
+            ask(session, false)?
+        } else {
+            access.identity
+        };
+        let client = client(&access.server, &tls, identity, &namespace)?;
+        if tls.insecure {
+            session.note(
+                Level::Warn,
+                "`trustCerts` is set: the API server's certificate is not checked",
+            );
+        }
+        let client = RefCell::new(client);
+        Ok(Self {
+            session,
+            server: access.server,
+            namespace,
+            tls,
+            client,
+            renewable,
+            patience: Cell::new(PATIENCE),
+        })
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.borrow().clone()
+    }
+
+    /// Makes one call, repeated while the server is unreachable or overloaded, with a fresh credential if this one is
+    /// refused. Every call of the runner can be repeated: pods have names of their own and deletes carry a UID.
+    pub(crate) async fn call<T>(
+        &self,
+        action: Action,
+        call: impl AsyncFn(Client) -> kube::Result<T>,
+    ) -> Result<T, Error> {
+        self.try_call(action, call).await.map_err(|e| self.explain(action, e))
+    }
+
+    /// Like `call`, for callers that want the server's own answer.
+    pub(crate) async fn try_call<T>(
+        &self,
+        action: Action,
+        call: impl AsyncFn(Client) -> kube::Result<T>,
+    ) -> Result<T, kube::Error> {
+        let deadline = Instant::now() + self.patience.get();
+        let mut pause = Duration::from_millis(200);
+        let mut renewed = false;
+        loop {
+            let error = match tokio::time::timeout(RESPONSE_TIMEOUT, call(self.client())).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => error,
+                Err(_) => kube::Error::Service(BoxError::from(io::Error::from(io::ErrorKind::TimedOut))),
+            };
+            if status(&error) == Some(StatusCode::UNAUTHORIZED) && self.renewable && !renewed {
+                renewed = true;
+                if self.renew().is_ok() {
+                    continue;
+                }
+            }
+            if !transient(&error) || Instant::now() + pause > deadline {
+                return Err(error);
+            }
+            self.session.note(
+                Level::Warn,
+                format!("{} {}: {}; trying again", action.verb, action.resource, brief(&error)),
+            );
+            tokio::time::sleep(jitter(pause)).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    fn renew(&self) -> Result<(), Error> {
+        let identity = ask(self.session, true)?;
+        *self.client.borrow_mut() = client(&self.server, &self.tls, identity, &self.namespace)?;
+        Ok(())
+    }
+
+    /// Turns a refusal into an error for people.
+    pub(crate) fn explain(&self, action: Action, error: kube::Error) -> Error {
+        let Action { verb, resource } = action;
+        let namespace = &self.namespace;
+        if let kube::Error::Api(status) = &error {
+            let said = status.message.as_str();
+            return match status.code {
+                401 => Error::AccessDenied(
+                    "the API server refused the credential (expired, revoked or for another cluster): renew the token or certificate in `config`".into(),
+                ),
+                403 if said.contains("exceeded quota") => {
+                    Error::Unavailable(format!("quota of namespace `{namespace}` is exceeded: free some of it or ask for less in `options.resources` ({said})"))
+                }
+                403 if resource == "pods" && verb == "create" && !said.contains("cannot create resource") => {
+                    Error::InvalidArgument(format!("namespace `{namespace}` does not admit the pod: {said}"))
+                }
+                403 => Error::AccessDenied(format!(
+                    "{verb} {resource} is forbidden in `{namespace}`, or it does not exist: add to the Role the rule \
+                     {{apiGroups: [\"\"], resources: [\"{resource}\"], verbs: [\"{verb}\"]}} ({said})"
+                )),
+                404 if said.contains("namespaces") => {
+                    Error::InvalidArgument(format!("namespace `{namespace}` does not exist: create it or set `namespace` to another one"))
+                }
+                404 => Error::NotFound(said.to_owned()),
+                400 | 422 => Error::InvalidArgument(format!("the API server refused the pod: {said}")),
+                429 | 500..=599 => Error::Unavailable(format!("the API server is overloaded or failing ({}): {said}", status.code)),
+                _ => Error::Other(format!("failed to {verb} {resource}: {said}")),
+            };
+        }
+        let server = format!("{}:{}", config::host(&self.server), config::port(&self.server));
+        if let Some(tls) = cause::<rustls::Error>(&error) {
+            return match tls {
+                rustls::Error::InvalidCertificate(why) => Error::InvalidArgument(format!(
+                    "the certificate of `{server}` is not accepted with `config.caCertData` ({}): use the cluster's own certificate authority and the name or address that its certificate carries",
+                    certificate_problem(why)
+                )),
+                rustls::Error::AlertReceived(alert) => Error::AccessDenied(format!(
+                    "`{server}` ended the TLS handshake ({alert:?}): check `clientCertData`"
+                )),
+                other => Error::Unavailable(format!("TLS with `{server}` failed: {other}")),
+            };
+        }
+        match &error {
+            kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
+                Error::Unavailable(format!(
+                    "cannot reach the API server `{server}` ({}): check `config.masterUrl` and the network",
+                    brief(&error)
+                ))
+            }
+            kube::Error::SerdeError(_) => Error::Other(format!(
+                "`{server}` answered {verb} {resource} with something that is not a Kubernetes object: is `config.masterUrl` an API server?"
+            )),
+            other => Error::Other(format!("failed to {verb} {resource}: {other}")),
+        }
+    }
+}
+
+fn ask(session: &Session<'_>, refused: bool) -> Result<Identity, Error> {
+    match session.host().authenticate(refused) {
+        Some(credential) => config::from_credential(credential),
+        None => Ok(Identity::None),
+    }
+}
+
+fn certificate_problem(error: &rustls::CertificateError) -> &'static str {
+    match error {
+        rustls::CertificateError::UnknownIssuer => "signed by another authority",
+        rustls::CertificateError::Expired | rustls::CertificateError::ExpiredContext { .. } => "expired",
+        rustls::CertificateError::NotValidForName | rustls::CertificateError::NotValidForNameContext { .. } => {
+            "issued for another name"
+        }
+        _ => "not valid",
+    }
+}
+
+/// The HTTP status of an answer.
+pub(crate) fn status(error: &kube::Error) -> Option<StatusCode> {
+    match error {
+        kube::Error::Api(status) => StatusCode::from_u16(status.code).ok(),
+        _ => None,
+    }
+}
+
+/// Whether the same call may succeed a moment later.
+pub(crate) fn transient(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502..=504),
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
+            cause::<rustls::Error>(error).is_none()
+        }
+        kube::Error::UpgradeConnection(_) => true,
+        _ => false,
+    }
+}
+
+/// The innermost cause, which is what a person can act on.
+pub(crate) fn brief(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return status.message.clone();
+    }
+    let mut deepest: &dyn StdError = error;
+    while let Some(next) = inner(deepest) {
+        deepest = next;
+    }
+    deepest.to_string()
+}
+
+/// The first error of type `E` in a chain of causes.
+fn cause<'e, E: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e E> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        current = inner(error);
+    }
+    None
+}
+
+/// An `io::Error` hides what it wraps from `source`.
+fn inner<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+/// Spreads repeats by a quarter, from the clock: nothing here needs secret randomness.
+fn jitter(pause: Duration) -> Duration {
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.subsec_nanos());
+    pause + pause.mul_f64(f64::from(nanos % 1000) / 4000.0)
+}
+
+fn client(server: &Uri, tls: &Tls, identity: Identity, namespace: &str) -> Result<Client, Error> {
+    let (config, token) = tls_config(tls, identity)?;
+    let https = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(Connector);
+    let http =
+        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build::<_, Body>(https);
+    let authorization = token.map(|t| {
+        let mut value = HeaderValue::from_str(&format!("Bearer {t}")).unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
+    });
+    let service = ServiceBuilder::new()
+        .layer(kube::client::middleware::BaseUriLayer::new(server.clone()))
+        .service(
+            http.map_request(move |mut request: Request<Body>| {
+                if let Some(value) = &authorization {
+                    request.headers_mut().insert(http::header::AUTHORIZATION, value.clone());
+                }
+                request
+            })
+            .map_err(BoxError::from),
+        );
+    Ok(Client::new(service, namespace))
+}
+
+fn tls_config(tls: &Tls, identity: Identity) -> Result<(ClientConfig, Option<String>), Error> {
+    let provider = Arc::new(provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Error::Other(format!("TLS cannot be set up: {e}")))?;
+    let builder = if tls.insecure {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
+    } else {
+        let mut roots = RootCertStore::empty();
+        for root in &tls.roots {
+            roots.add(root.clone()).map_err(|e| {
+                Error::InvalidArgument(format!(
+                    "`config.caCertData` holds a certificate that cannot be used: {e}"
+                ))
+            })?;
+        }
+        builder.with_root_certificates(roots)
+    };
+    match identity {
+        Identity::Certificate(chain, key) => {
+            builder
+                .with_client_auth_cert(chain, key)
+                .map(|c| (c, None))
+                .map_err(|e| {
+                    Error::InvalidArgument(format!(
+                        "`config.clientCertData` and `clientKeyData` do not fit together: {e}"
+                    ))
+                })
+        }
+        Identity::Token(token) => Ok((builder.with_no_client_auth(), Some(token))),
+        Identity::None => Ok((builder.with_no_client_auth(), None)),
+    }
+}
+
+/// ring has no AES instructions in WebAssembly, where ChaCha20-Poly1305 is six times as fast; servers follow the client's order.
+fn provider() -> CryptoProvider {
+    let mut provider = rustls::crypto::ring::default_provider();
+    if cfg!(target_family = "wasm") {
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| !format!("{:?}", suite.suite()).contains("CHACHA20"));
+    }
+    provider
+}
+
+/// Accepts every certificate, for `trustCerts`.
+#[derive(Debug)]
+struct AcceptAny(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        d: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(m, c, d, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        m: &[u8],
+        c: &CertificateDer<'_>,
+        d: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(m, c, d, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Opens TCP connections; the guest has no threads, so names are looked up in place.
+#[derive(Clone)]
+struct Connector;
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(async move {
+            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            for address in (config::host(&uri).as_str(), config::port(&uri)).to_socket_addrs()? {
+                match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+                    Ok(Ok(stream)) => {
+                        stream.set_nodelay(true)?;
+                        return Ok(TokioIo::new(stream));
+                    }
+                    Ok(Err(error)) => last = error,
+                    Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s"),
+                }
+            }
+            Err(last)
+        })
+    }
+}

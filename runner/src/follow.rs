@@ -1,0 +1,200 @@
+//! Follows the log of a running task and its pod until the end of `main`: every line once, over any number of connections.
+
+use crate::{
+    client::{Action, Cluster, brief, status},
+    contract::{Error, Level, Phase},
+    logs::{Cursor, Step, Tracker, events, pod_mark},
+    pod::{MAIN, Stored},
+    session::{Halt, Session},
+    status::{self as pod_status, State},
+    watch::Watched,
+};
+use futures::{AsyncBufRead, AsyncBufReadExt as _, future::LocalBoxFuture};
+use http::StatusCode;
+use jiff::Timestamp;
+use kube::{api::LogParams, core::Request};
+use std::{pin::Pin, time::Duration};
+use tokio::time::Instant;
+
+/// A followed log that says nothing for so long is asked for again: a connection can die without a word.
+const SILENCE: Duration = Duration::from_secs(600);
+const AGAIN: Duration = Duration::from_millis(500);
+
+type Stream = Pin<Box<dyn AsyncBufRead>>;
+
+/// The log of one pod's main container.
+pub(crate) struct Follower<'c> {
+    cluster: &'c Cluster<'c>,
+    session: &'c Session<'c>,
+    tracker: Tracker,
+    source: Source<'c>,
+}
+
+/// Where the next bytes come from. A request under way is kept here, so that a wait can be dropped and begun again.
+enum Source<'c> {
+    /// Not before this moment.
+    Closed(Instant),
+    Opening(LocalBoxFuture<'c, kube::Result<Stream>>),
+    /// With the moment from which its silence is suspicious.
+    Open(Stream, Instant),
+}
+
+/// Why following ended.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Followed {
+    /// Main ended, or the pod is gone or over.
+    Ended,
+    /// Main outlived its timeout.
+    Overdue,
+}
+
+impl<'c> Follower<'c> {
+    /// Starts after `after` if it is of this pod.
+    pub(crate) fn new(cluster: &'c Cluster<'c>, session: &'c Session<'c>, uid: &str, after: Option<Cursor>) -> Self {
+        let mark = pod_mark(uid);
+        let cursor = after.filter(|cursor| {
+            let same = cursor.pod == mark;
+            if !same {
+                session.note(
+                    Level::Warn,
+                    "the cursor belongs to an earlier pod of this task and is ignored: the log starts anew",
+                );
+            }
+            same
+        });
+        Self {
+            cluster,
+            session,
+            tracker: Tracker::new(mark, cursor),
+            source: Source::Closed(Instant::now()),
+        }
+    }
+
+    /// Follows until main ended. Can be dropped and called again.
+    pub(crate) async fn follow(&mut self, watched: &mut Watched<'_>, stored: &Stored) -> Result<Followed, Halt> {
+        let mut clock = tokio::time::interval(Duration::from_secs(1));
+        let name = watched.name().to_owned();
+        loop {
+            if watched.gone() || pod_status::outcome(watched.pod(), stored).is_some() {
+                return Ok(Followed::Ended);
+            }
+            if pod_status::overdue(watched.pod(), stored, now()) {
+                return Ok(Followed::Overdue);
+            }
+            if pod_status::deleting(watched.pod()) {
+                self.session.phase(Phase::Terminating);
+            } else if let State::Running(_) = pod_status::state(watched.pod(), MAIN) {
+                self.session.phase(Phase::Running);
+            }
+            self.session.flush_news()?;
+            tokio::select! {
+                biased;
+                changed = watched.changed() => changed?,
+                steps = self.read(&name) => {
+                    let steps = steps?;
+                    self.emit(steps)?;
+                }
+                _ = clock.tick() => {}
+            }
+        }
+    }
+
+    /// Reads what follows the last line, to the end of the log; only called when nothing more will be written.
+    pub(crate) async fn rest(&mut self, pod: &str) -> Result<(), Halt> {
+        self.source = Source::Closed(Instant::now());
+        let since = self.tracker.connect();
+        match open(self.cluster, pod.to_owned(), false, since).await {
+            Ok(mut stream) => loop {
+                let (data, length) = match tokio::time::timeout(Duration::from_secs(60), stream.fill_buf()).await {
+                    Ok(Ok(data)) => (self.tracker.feed(data), data.len()),
+                    Ok(Err(error)) => return Err(Error::Unavailable(format!("the log broke off: {error}")).into()),
+                    Err(_) => return Err(Error::Unavailable("the log fell silent before its end".into()).into()),
+                };
+                stream.consume_unpin(length);
+                self.emit(data)?;
+                if length == 0 {
+                    break;
+                }
+            },
+            Err(error) => {
+                let reason = brief(&error);
+                self.session.note(
+                    Level::Warn,
+                    format!("the end of the log cannot be read, lines may be missing: {reason}"),
+                );
+            }
+        }
+        let last = self.tracker.finish();
+        self.emit(last)
+    }
+
+    /// Waits for the next bytes, opening the log when needed.
+    async fn read(&mut self, pod: &str) -> Result<Vec<Step>, Error> {
+        loop {
+            match &mut self.source {
+                Source::Closed(until) => {
+                    tokio::time::sleep_until(*until).await;
+                    let since = self.tracker.connect();
+                    self.source = Source::Opening(Box::pin(open(self.cluster, pod.to_owned(), true, since)));
+                }
+                Source::Opening(opening) => match opening.await {
+                    Ok(stream) => self.source = Source::Open(stream, Instant::now() + SILENCE),
+                    Err(error) if status(&error) == Some(StatusCode::FORBIDDEN) => {
+                        self.source = Source::Closed(Instant::now() + AGAIN);
+                        return Err(self.cluster.explain(Action::LOG, error));
+                    }
+                    // Gone, or its node is: the watch tells.
+                    Err(_) => self.source = Source::Closed(Instant::now() + AGAIN),
+                },
+                Source::Open(stream, silent) => match tokio::time::timeout_at(*silent, stream.fill_buf()).await {
+                    Ok(Ok(data)) if !data.is_empty() => {
+                        let length = data.len();
+                        let steps = self.tracker.feed(data);
+                        stream.consume_unpin(length);
+                        *silent = Instant::now() + SILENCE;
+                        return Ok(steps);
+                    }
+                    // An empty log is not its end: before the pod is bound to a node the API answers 200 with nothing.
+                    _ => self.source = Source::Closed(Instant::now() + AGAIN),
+                },
+            }
+        }
+    }
+
+    fn emit(&mut self, steps: Vec<Step>) -> Result<(), Halt> {
+        for step in steps {
+            match step {
+                Step::Emit(part, cursor) => self.session.push_covered(events(&part), cursor.to_string())?,
+                Step::Note(text) => self.session.note(Level::Warn, format!("the node says: {text}")),
+                Step::Gap => self.session.note(
+                    Level::Warn,
+                    "the log was rotated on its node: lines may be missing here",
+                ),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn open(cluster: &Cluster<'_>, pod: String, follow: bool, since: Option<Timestamp>) -> kube::Result<Stream> {
+    let params = LogParams {
+        container: Some(MAIN.into()),
+        follow,
+        timestamps: true,
+        since_time: since,
+        ..LogParams::default()
+    };
+    let path = format!("/api/v1/namespaces/{}/pods", cluster.namespace());
+    cluster
+        .try_call(Action::LOG, async |client| {
+            let request = Request::new(&path)
+                .logs(&pod, &params)
+                .map_err(kube::Error::BuildRequest)?;
+            Ok(Box::pin(client.request_stream(request).await?) as Stream)
+        })
+        .await
+}
+
+fn now() -> u64 {
+    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
+}

@@ -1,0 +1,562 @@
+//! One task from its start to its end: create or adopt the pod, bring files, follow, collect, report, delete.
+
+use crate::{
+    client::{Action, Cluster},
+    collect::{self, Failure},
+    config::Access,
+    contract::{Error, Event, Host, Level, Outcome, Phase, Status, Task},
+    exec::Exec,
+    follow::{Followed, Follower},
+    inputs::Inputs,
+    logs::Cursor,
+    options::Options,
+    pod::{GRACE, Handle, INIT, MAIN, Plan, SIDECAR, Stored},
+    session::{Halt, Session},
+    stage,
+    status::{self, End, State, Waiting},
+    watch::{self, Watched},
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long collecting may take after a cancel or a timeout.
+const COLLECT_BOUND: Duration = Duration::from_secs(120);
+
+/// Starts a task, or takes it up, and follows it to its end.
+pub(crate) async fn run(host: &dyn Host, config: &str, task: &Task, after: Option<&str>) -> Result<Outcome, Error> {
+    let access = Access::parse(config)?;
+    let options = Options::parse(&task.options)?;
+    let after = after.map(str::parse).transpose()?;
+    let inputs = Inputs::scan(host.inputs(), &task.inputs)?;
+    let plan = Plan::new(task, &access.namespace, options, &inputs)?;
+    let session = Session::new(host);
+    let cluster = Cluster::new(access, plan.handle.namespace.clone(), &session)?;
+    session.push(Event::Started(plan.handle.to_string()));
+    session.phase(Phase::Pending);
+    let begun = match session.flush() {
+        Ok(()) => session.during(begin(&cluster, &session, &plan)).await,
+        Err(halt) => Err(halt),
+    };
+    let pod = match begun {
+        Ok(pod) => pod,
+        Err(Halt::Error(error)) => return Err(error),
+        Err(Halt::Detach) => return Err(Error::Detached(plan.handle.to_string())),
+        Err(Halt::Cancel) => match watch::find(&cluster, &plan.handle).await? {
+            Some(pod) => {
+                session.cancelling();
+                let ending = Ending::new(
+                    &cluster,
+                    &session,
+                    &plan.handle,
+                    plan.stored.clone(),
+                    Some(&inputs),
+                    pod,
+                    after,
+                );
+                return ending.stop(Stop::Cancelled).await;
+            }
+            None => return Ok(finish_without_pod(&session, &plan)),
+        },
+    };
+    Ending::new(
+        &cluster,
+        &session,
+        &plan.handle,
+        plan.stored.clone(),
+        Some(&inputs),
+        pod,
+        after,
+    )
+    .reach()
+    .await
+}
+
+/// Follows a task started earlier.
+pub(crate) async fn attach(host: &dyn Host, config: &str, handle: &str, after: Option<&str>) -> Result<Outcome, Error> {
+    let access = Access::parse(config)?;
+    let handle: Handle = handle.parse()?;
+    let after = after.map(str::parse).transpose()?;
+    let session = Session::new(host);
+    let cluster = Cluster::new(access, handle.namespace.clone(), &session)?;
+    let pod = watch::find(&cluster, &handle).await?;
+    let pod = pod.ok_or_else(|| Error::NotFound(format!("task `{}` does not exist any more", handle.pod)))?;
+    let stored = Stored::of(&pod)
+        .ok_or_else(|| Error::NotFound(format!("pod `{}` is not a task of this runner", handle.pod)))?;
+    session.push(Event::Started(handle.to_string()));
+    if let Err(halt) = session.flush() {
+        return match halt {
+            Halt::Error(error) => Err(error),
+            Halt::Detach => Err(Error::Detached(handle.to_string())),
+            Halt::Cancel => {
+                session.cancelling();
+                Ending::new(&cluster, &session, &handle, stored, None, pod, after)
+                    .stop(Stop::Cancelled)
+                    .await
+            }
+        };
+    }
+    Ending::new(&cluster, &session, &handle, stored, None, pod, after)
+        .reach()
+        .await
+}
+
+fn finish_without_pod(session: &Session<'_>, plan: &Plan) -> Outcome {
+    let end = End {
+        status: Status::Cancelled,
+        reason: None,
+        retryable: false,
+        message: "cancelled before anything was created".into(),
+    };
+    let outcome = status::build(&plan.pod, None, end);
+    session.push(Event::Ended(outcome.clone()));
+    session.finish();
+    outcome
+}
+
+/// Creates the pod, or takes up the one that is there.
+async fn begin(cluster: &Cluster<'_>, session: &Session<'_>, plan: &Plan) -> Result<Pod, Halt> {
+    let mut resume = plan.options.resume;
+    loop {
+        let created = cluster
+            .try_call(Action::CREATE, async |client| {
+                Api::namespaced(client, cluster.namespace())
+                    .create(&PostParams::default(), &plan.pod)
+                    .await
+            })
+            .await;
+        let error = match created {
+            Ok(pod) => return Ok(pod),
+            Err(error) => error,
+        };
+        let exists = matches!(&error, kube::Error::Api(s) if s.code == 409 && s.reason == "AlreadyExists");
+        if !exists {
+            return Err(cluster.explain(Action::CREATE, error).into());
+        }
+        let Some(pod) = watch::read(cluster, &plan.handle.pod).await? else {
+            continue;
+        };
+        let found = Handle::of(&pod);
+        if found.as_ref() != Some(&plan.handle) {
+            return Err(Error::Conflict(found.map_or_else(|| plan.handle.pod.clone(), |h| h.to_string())).into());
+        }
+        if status::deleting(&pod) {
+            session.note(
+                Level::Info,
+                "an earlier pod of this task is being deleted: waiting until it is gone",
+            );
+        } else if resume {
+            session.note(
+                Level::Info,
+                format!("taking up pod `{}`, which is already there", plan.handle.pod),
+            );
+            return Ok(pod);
+        } else {
+            session.note(
+                Level::Info,
+                "`resume` is false: deleting the earlier pod of this task first",
+            );
+            delete(cluster, &pod, None).await?;
+            // Once is enough: what is there afterwards is this call's own.
+            resume = true;
+        }
+        gone(cluster, pod, Duration::from_secs(600)).await?;
+    }
+}
+
+/// Deletes exactly this pod; that it is gone already is no error.
+pub(crate) async fn delete(cluster: &Cluster<'_>, pod: &Pod, grace: Option<u32>) -> Result<(), Error> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let params = DeleteParams {
+        grace_period_seconds: grace,
+        preconditions: Some(Preconditions {
+            uid: pod.metadata.uid.clone(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    let deleted = cluster
+        .try_call(Action::DELETE, async |client| {
+            Api::<Pod>::namespaced(client, cluster.namespace())
+                .delete(name, &params)
+                .await
+                .map(|_| ())
+        })
+        .await;
+    match deleted {
+        Ok(()) => Ok(()),
+        // Gone, or another pod has the name.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(cluster.explain(Action::DELETE, error)),
+    }
+}
+
+/// Waits until exactly this pod does not exist any more.
+pub(crate) async fn gone(cluster: &Cluster<'_>, pod: Pod, patience: Duration) -> Result<(), Error> {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let mut watched = Watched::new(cluster, pod);
+    // The version in hand may be older than the deletion.
+    watched.look().await?;
+    let wait = async {
+        while !watched.gone() {
+            watched.changed().await?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(patience, wait).await.unwrap_or_else(|_| {
+        Err(Error::Unavailable(format!(
+            "pod `{name}` is still there after {} s: is its node alive?",
+            patience.as_secs()
+        )))
+    })
+}
+
+/// Why the runner stops a script.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stop {
+    Cancelled,
+    Overdue,
+}
+
+/// A task whose pod exists, on the way to its outcome.
+struct Ending<'c> {
+    cluster: &'c Cluster<'c>,
+    session: &'c Session<'c>,
+    handle: &'c Handle,
+    stored: Stored,
+    inputs: Option<&'c Inputs>,
+    watched: Watched<'c>,
+    follower: Follower<'c>,
+    said: String,
+}
+
+impl<'c> Ending<'c> {
+    fn new(
+        cluster: &'c Cluster<'c>,
+        session: &'c Session<'c>,
+        handle: &'c Handle,
+        stored: Stored,
+        inputs: Option<&'c Inputs>,
+        pod: Pod,
+        after: Option<Cursor>,
+    ) -> Self {
+        let follower = Follower::new(cluster, session, pod.metadata.uid.as_deref().unwrap_or_default(), after);
+        Self {
+            cluster,
+            session,
+            handle,
+            stored,
+            inputs,
+            watched: Watched::new(cluster, pod),
+            follower,
+            said: String::new(),
+        }
+    }
+
+    /// Goes on until the outcome is reported and the pod deleted.
+    async fn reach(mut self) -> Result<Outcome, Error> {
+        let session = self.session;
+        match session.during(self.proceed()).await {
+            Ok(Followed::Ended) => {}
+            Ok(Followed::Overdue) => return self.stop(Stop::Overdue).await,
+            Err(Halt::Cancel) => {
+                session.cancelling();
+                return self.stop(Stop::Cancelled).await;
+            }
+            Err(halt) => return Err(self.halted(halt)),
+        }
+        match session.during(self.conclude(None)).await {
+            Ok(outcome) => self.report(outcome).await,
+            Err(Halt::Cancel) => {
+                // The script is over: cancelling changes nothing any more.
+                session.cancelling();
+                let outcome = session.during(self.conclude(None)).await.map_err(|h| self.halted(h))?;
+                self.report(outcome).await
+            }
+            Err(halt) => Err(self.halted(halt)),
+        }
+    }
+
+    fn halted(&self, halt: Halt) -> Error {
+        match halt {
+            Halt::Error(error) => error,
+            Halt::Cancel => Error::Other("cancelled twice".into()),
+            Halt::Detach => Error::Detached(self.handle.to_string()),
+        }
+    }
+
+    /// Brings the script to run, and follows it.
+    async fn proceed(&mut self) -> Result<Followed, Halt> {
+        if !self.started().await? {
+            return Ok(Followed::Ended);
+        }
+        self.follower.follow(&mut self.watched, &self.stored).await
+    }
+
+    /// Waits until main started; false if it never will.
+    async fn started(&mut self) -> Result<bool, Halt> {
+        let patience = Duration::from_secs(self.stored.wait_until_running);
+        let deadline = Instant::now() + patience;
+        let mut staged = false;
+        loop {
+            let pod = self.watched.pod();
+            if self.watched.gone() || status::outcome(pod, &self.stored).is_some() || self.hopeless(deadline).is_some()
+            {
+                return Ok(false);
+            }
+            if let Some(phase) = status::phase(pod, &self.stored) {
+                self.session.phase(phase);
+            }
+            match status::state(pod, MAIN) {
+                State::Waiting { .. } => {}
+                State::Running(_) | State::Ended(_) => return Ok(true),
+            }
+            if self.stored.staged && !staged && matches!(status::state(pod, INIT), State::Running(_)) {
+                let Some(inputs) = self.inputs else {
+                    return Err(Error::Other(
+                        "the task's input files are incomplete: call `run` with the same task".into(),
+                    )
+                    .into());
+                };
+                let name = self.watched.name().to_owned();
+                match stage::stage(self.cluster, self.session, &name, inputs).await {
+                    Ok(()) => staged = true,
+                    // Perhaps the pod is at fault, not the transfer.
+                    Err(Halt::Error(error)) => {
+                        self.watched.look().await?;
+                        let running = matches!(status::state(self.watched.pod(), INIT), State::Running(_));
+                        if running && !self.watched.gone() && !status::deleting(self.watched.pod()) {
+                            return Err(error.into());
+                        }
+                    }
+                    Err(halt) => return Err(halt),
+                }
+                continue;
+            }
+            self.say_why();
+            self.session.flush_news()?;
+            tokio::select! {
+                changed = self.watched.changed() => changed?,
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// The outcome of a pod that will not start, if waiting longer is pointless.
+    fn hopeless(&self, deadline: Instant) -> Option<Outcome> {
+        let pod = self.watched.pod();
+        let State::Waiting { .. } = status::state(pod, MAIN) else {
+            return None;
+        };
+        let patience = self.stored.wait_until_running;
+        let end = match status::waiting(pod) {
+            Some(Waiting::Hopeless(reason, message)) => End {
+                status: Status::Failed,
+                reason: Some(reason),
+                retryable: false,
+                message,
+            },
+            Some(Waiting::Patience(why)) if Instant::now() >= deadline => {
+                let reason = if why.starts_with("container") {
+                    "image"
+                } else {
+                    "unschedulable"
+                };
+                End {
+                    status: Status::Failed,
+                    reason: Some(reason),
+                    retryable: true,
+                    message: format!("not running after {patience} s (`waitUntilRunning`): {why}"),
+                }
+            }
+            None if Instant::now() >= deadline => End {
+                status: Status::Failed,
+                reason: Some("unschedulable"),
+                retryable: true,
+                message: format!(
+                    "not running after {patience} s (`waitUntilRunning`), and the cluster does not say why"
+                ),
+            },
+            _ => return None,
+        };
+        Some(status::build(pod, None, end))
+    }
+
+    fn say_why(&mut self) {
+        if let Some(Waiting::Patience(why)) = status::waiting(self.watched.pod()) {
+            if why != self.said {
+                self.session.note(Level::Info, format!("waiting: {why}"));
+                self.said = why;
+            }
+        }
+    }
+
+    /// The outcome of a task that ended or cannot start, with the rest of its log and its files.
+    async fn conclude(&mut self, stop: Option<Stop>) -> Result<Outcome, Halt> {
+        let pod = self.watched.pod();
+        let name = self.watched.name().to_owned();
+        let ended = status::outcome(pod, &self.stored);
+        let mut outcome = match ended {
+            Some(outcome) => outcome,
+            None if self.watched.gone() => status::deleted(pod),
+            None => self.hopeless(Instant::now()).unwrap_or_else(|| status::deleted(pod)),
+        };
+        let ran = matches!(status::state(pod, MAIN), State::Ended(_));
+        if ran && !self.watched.gone() {
+            self.follower.rest(&name).await?;
+        }
+        if ran && self.stored.collects() {
+            self.session.phase(Phase::Collecting);
+            self.session.flush_news()?;
+            let keeps = !self.watched.gone() && matches!(status::state(self.watched.pod(), SIDECAR), State::Running(_));
+            let collected = if keeps {
+                collect::collect(self.cluster, self.session, &name, &self.stored).await
+            } else {
+                Err(Failure::Lost("the sidecar that kept them has ended".into()))
+            };
+            match collected {
+                Ok(files) => outcome.files = files,
+                Err(Failure::Halt(halt)) => return Err(halt),
+                Err(Failure::Lost(why)) => lose(
+                    &mut outcome,
+                    "outputs-lost",
+                    format!("the output files are lost: {why}"),
+                    true,
+                ),
+                Err(Failure::Refused(why)) => lose(&mut outcome, "outputs-refused", why, false),
+            }
+        }
+        if let Some(stop) = stop {
+            stopped(&mut outcome, stop, &self.stored);
+        }
+        Ok(outcome)
+    }
+
+    /// Makes the outcome durable with the host, then deletes the pod.
+    async fn report(self, outcome: Outcome) -> Result<Outcome, Error> {
+        self.session.push(Event::Ended(outcome.clone()));
+        self.session.finish();
+        if self.stored.delete && !self.watched.gone() {
+            if let Err(error) = delete(self.cluster, self.watched.pod(), None).await {
+                self.session.note(
+                    Level::Warn,
+                    format!(
+                        "pod `{}` could not be deleted, kill the task to try again: {error}",
+                        self.handle.pod
+                    ),
+                );
+                self.session.finish();
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Stops the script, collects what it left, reports, deletes.
+    async fn stop(mut self, stop: Stop) -> Result<Outcome, Error> {
+        let session = self.session;
+        let outcome = session
+            .during(async {
+                tokio::time::timeout(COLLECT_BOUND, self.stopped(stop))
+                    .await
+                    .unwrap_or_else(|_| {
+                        Err(Error::Unavailable("stopping the task takes too long: kill it".into()).into())
+                    })
+            })
+            .await;
+        match outcome {
+            Ok(outcome) => self.report(outcome).await,
+            Err(halt) => Err(self.halted(halt)),
+        }
+    }
+
+    async fn stopped(&mut self, stop: Stop) -> Result<Outcome, Halt> {
+        self.watched.look().await?;
+        let running = matches!(status::state(self.watched.pod(), MAIN), State::Running(_)) && !self.watched.gone();
+        if running {
+            self.session.note(
+                Level::Info,
+                format!("stopping the script: TERM, and KILL after {GRACE} s"),
+            );
+            if !self.signal("TERM 1").await {
+                // Without a shell only the deletion of the pod reaches the program, and the files go with it.
+                self.session.phase(Phase::Terminating);
+                delete(self.cluster, self.watched.pod(), None).await?;
+            }
+            let deadline = Instant::now() + Duration::from_secs(u64::from(GRACE) + 10);
+            while let Ok(followed) =
+                tokio::time::timeout_at(deadline, self.follower.follow(&mut self.watched, &self.stored)).await
+            {
+                if followed? == Followed::Ended {
+                    break;
+                }
+                self.watched.changed().await?;
+            }
+            if matches!(status::state(self.watched.pod(), MAIN), State::Running(_)) && !self.watched.gone() {
+                self.signal("KILL -1").await;
+                delete(self.cluster, self.watched.pod(), Some(1)).await?;
+                self.follower.follow(&mut self.watched, &self.stored).await?;
+            }
+            return self.conclude(Some(stop)).await;
+        }
+        if matches!(status::state(self.watched.pod(), MAIN), State::Ended(_)) {
+            // It was faster: its own end stands.
+            return self.conclude(None).await;
+        }
+        let mut outcome = status::deleted(self.watched.pod());
+        stopped(&mut outcome, stop, &self.stored);
+        Ok(outcome)
+    }
+
+    /// Sends a signal inside main, through the shell that the script runs under.
+    async fn signal(&self, what: &str) -> bool {
+        let Some(shell) = &self.stored.shell else { return false };
+        let command = format!("kill -{what}");
+        match Exec::start(self.cluster, self.watched.name(), MAIN, &[shell, "-c", &command]).await {
+            // The end of the container can cut the answer off.
+            Ok(mut exec) => {
+                let _ = exec.finish().await;
+                true
+            }
+            Err(error) => {
+                self.session
+                    .note(Level::Warn, format!("the script could not be signalled: {error}"));
+                false
+            }
+        }
+    }
+}
+
+fn lose(outcome: &mut Outcome, reason: &str, message: String, retryable: bool) {
+    // A script that failed by itself keeps its own reason: that is what its author must look at.
+    if outcome.status == Status::Succeeded {
+        outcome.status = Status::Failed;
+        outcome.reason = Some(reason.to_owned());
+        outcome.retryable = retryable;
+        outcome.message = message;
+    } else {
+        outcome.message = format!("{}; {message}", outcome.message);
+    }
+}
+
+fn stopped(outcome: &mut Outcome, stop: Stop, stored: &Stored) {
+    match stop {
+        Stop::Cancelled => {
+            outcome.status = Status::Cancelled;
+            outcome.reason = None;
+            outcome.message = "the task was cancelled".into();
+        }
+        Stop::Overdue => {
+            outcome.status = Status::TimedOut;
+            outcome.reason = Some("deadline".into());
+            outcome.message = format!(
+                "the script was stopped after its timeout of {} s",
+                stored.timeout.unwrap_or_default()
+            );
+        }
+    }
+    outcome.retryable = false;
+}
