@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::interrupt;
+
 /// How often a step that is still going says so.
 const TICK: Duration = Duration::from_secs(10);
 
@@ -74,6 +76,9 @@ fn wait(step: &mut Step, child: &mut Child) -> Result<ExitStatus> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
+        }
+        if interrupt::requested() {
+            child.kill()?;
         }
         thread::sleep(Duration::from_millis(50));
         step.tick("");

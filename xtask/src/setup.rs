@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,8 +15,11 @@ use crate::progress::{self, Size, Step};
 /// The target that the component is built for.
 pub(crate) const WASM: &str = "wasm32-wasip2";
 
-/// The last series of the wheel whose C interface lets a component open sockets.
-const WASMTIME: &str = "wasmtime==47.*";
+/// What the Python host needs, and which version of it works.
+const REQUIREMENTS: &str = "hosts/python/requirements.txt";
+
+/// What the Node host needs.
+const NODE_MANIFESTS: [&str; 2] = ["hosts/node/package.json", "hosts/node/package-lock.json"];
 
 /// What is about to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +86,8 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
         python()?;
     }
     if needs.hosts {
-        add_wasmtime()?;
+        add_python_packages()?;
+        add_node_packages()?;
     }
     Ok(())
 }
@@ -116,7 +121,8 @@ fn refuse_what_cannot_be_brought(needs: Needs, packages: &[&str]) -> Result<()> 
     if needs.cluster && !is_root() {
         missing.push("root, to run a cluster (or set KUBECONFIG to one that exists)".to_owned());
     }
-    if !packages.is_empty() && !(is_root() && find("apt-get").is_some()) {
+    let brings_packages = is_root() && find("apt-get").is_some();
+    if !packages.is_empty() && !brings_packages {
         missing.push(format!(
             "these packages, which only root on Debian gets by itself: apt-get install {}",
             packages.join(" ")
@@ -218,24 +224,75 @@ pub(crate) fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-fn add_wasmtime() -> Result<()> {
+/// Installs the Python host's requirements once for each version of their list.
+fn add_python_packages() -> Result<()> {
+    let list = places::workspace()?.join(REQUIREMENTS);
+    let Some(wanted) = read_if_there(&list)? else {
+        return Ok(());
+    };
     let python = python()?;
-    let there = Command::new(&python)
-        .args([
-            "-c",
-            "import importlib.metadata as m; assert m.version('wasmtime').startswith('47.')",
-        ])
-        .output()?;
-    if !there.status.success() {
-        let mut step = Step::start(format!("installing {WASMTIME} into the Python environment"));
+    let note = venv()?.join("requirements.txt");
+    if read_if_there(&note)?.as_deref() != Some(wanted.as_str()) {
+        let mut step = Step::start(format!("installing {REQUIREMENTS} into the Python environment"));
         progress::run(
             &mut step,
-            Command::new(&python).args(["-m", "pip", "install", "--quiet", WASMTIME]),
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet", "-r"])
+                .arg(&list),
             &log("pip")?,
         )?;
+        fs::write(&note, wanted).with_context(|| format!("failed to write `{}`", note.display()))?;
         step.done(&Size(cluster::tree_size(&venv()?)).to_string());
     }
     Ok(())
+}
+
+/// Installs the Node host's packages outside the checkout, once for each version of their list.
+fn add_node_packages() -> Result<()> {
+    let folder = node_modules()?
+        .parent()
+        .map(Path::to_path_buf)
+        .context("the cache has no parent folder")?;
+    let mut wanted = String::new();
+    for manifest in NODE_MANIFESTS {
+        let Some(text) = read_if_there(&places::workspace()?.join(manifest))? else {
+            return Ok(());
+        };
+        wanted.push_str(&text);
+    }
+    let note = folder.join("installed");
+    if read_if_there(&note)?.as_deref() != Some(wanted.as_str()) {
+        let mut step = Step::start("installing the packages of hosts/node");
+        fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
+        for manifest in NODE_MANIFESTS.map(Path::new) {
+            let copy = folder.join(manifest.file_name().unwrap_or_default());
+            fs::copy(places::workspace()?.join(manifest), &copy)
+                .with_context(|| format!("failed to write `{}`", copy.display()))?;
+        }
+        progress::run(
+            &mut step,
+            Command::new("npm")
+                .args(["ci", "--no-audit", "--no-fund"])
+                .current_dir(&folder),
+            &log("npm")?,
+        )?;
+        fs::write(&note, wanted).with_context(|| format!("failed to write `{}`", note.display()))?;
+        step.done(&Size(cluster::tree_size(&folder)).to_string());
+    }
+    Ok(())
+}
+
+/// Where the Node host's packages are.
+pub(crate) fn node_modules() -> Result<PathBuf> {
+    Ok(places::cache()?.join("node/node_modules"))
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),
+    }
 }
 
 fn venv() -> Result<PathBuf> {

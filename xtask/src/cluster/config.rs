@@ -184,6 +184,9 @@ fn kubelet(cluster: &Cluster, decisions: &Decisions) -> String {
         "makeIPTablesUtilChains": false,
         "oomScoreAdj": 0,
         "maxPods": 400,
+        // A node is seen to be ready within a second, and says so again only when something has changed.
+        "nodeStatusUpdateFrequency": "1s",
+        "nodeStatusReportFrequency": "5m",
         "registryPullQPS": 0,
         "serializeImagePulls": false,
         "maxParallelImagePulls": 4,

@@ -17,19 +17,30 @@ mod slot;
 mod status;
 mod up;
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::image::{self, Recipe};
 use crate::setup::{self, Needs};
 
-pub(crate) use binaries::tree_size;
+use layout::Cluster;
+
+pub(crate) use binaries::{kubectl, tree_size};
+
+/// The cluster that people use.
+const DEFAULT_NAME: &str = "dev";
+
+/// What the names of clusters of test runs begin with; the process that owns them follows.
+const TEST_PREFIX: &str = "test-";
 
 /// Which cluster a command is about.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Name {
     /// Name of the cluster. Clusters with different names share nothing
-    #[arg(long, default_value = "dev", env = "PODRUN_CLUSTER_NAME")]
+    #[arg(long, default_value = DEFAULT_NAME, env = "PODRUN_CLUSTER_NAME")]
     name: String,
 }
 
@@ -81,6 +92,69 @@ pub(crate) enum Action {
     },
 }
 
+/// A cluster that is up.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    /// Everything of the cluster, among it `audit.log`.
+    pub(crate) folder: PathBuf,
+    /// The administrator's.
+    pub(crate) kubeconfig: PathBuf,
+    /// That of an account with a task runner's rights only.
+    pub(crate) runner_kubeconfig: PathBuf,
+}
+
+/// Brings a cluster up with every image that examples and tests use.
+pub(crate) fn bring_up(name: &str) -> Result<Running> {
+    let cluster = Cluster::named(name)?;
+    up::up(&cluster)?;
+    image::push_all(cluster.existing()?.ports.registry)?;
+    Ok(Running {
+        folder: cluster.folder().to_owned(),
+        kubeconfig: cluster.kubeconfig(),
+        runner_kubeconfig: cluster.runner_kubeconfig(),
+    })
+}
+
+/// Brings up the cluster that people use, without the images that take minutes; its kubeconfig.
+pub(crate) fn up_for_demo() -> Result<PathBuf> {
+    let cluster = Cluster::named(DEFAULT_NAME)?;
+    up::up(&cluster)?;
+    Ok(cluster.kubeconfig())
+}
+
+/// Takes a cluster down, if there is one.
+pub(crate) fn take_down(name: &str) -> Result<()> {
+    down::down(&Cluster::named(name)?)
+}
+
+/// The name of the cluster that this process tests on.
+pub(crate) fn test_name() -> String {
+    format!("{TEST_PREFIX}{}", std::process::id())
+}
+
+/// Takes down clusters of test runs that were killed before they could do it themselves.
+pub(crate) fn sweep_tests() -> Result<()> {
+    for cluster in Cluster::all()? {
+        let owner = cluster
+            .name()
+            .strip_prefix(TEST_PREFIX)
+            .and_then(|pid| pid.parse().ok());
+        if owner.is_some_and(|pid| process::Process::of(pid).is_none()) {
+            down::down(&cluster)?;
+        }
+    }
+    Ok(())
+}
+
+/// kubectl as the administrator of a cluster.
+pub(crate) fn kubectl_for(name: &Name) -> Result<Command> {
+    let cluster = Cluster::named(&name.name)?;
+    cluster.existing()?;
+    let mut command = Command::new(kubectl()?);
+    command.arg("--kubeconfig").arg(cluster.kubeconfig());
+    Ok(command)
+}
+
 /// Whether a cluster can be brought up without Go.
 pub(crate) fn is_built() -> Result<bool> {
     binaries::are_built()
@@ -90,7 +164,7 @@ pub(crate) fn is_built() -> Result<bool> {
 pub(crate) fn run(action: Action) -> Result<()> {
     match action {
         Action::Up { name } => {
-            let cluster = layout::Cluster::named(&name.name)?;
+            let cluster = Cluster::named(&name.name)?;
             setup::ensure(Needs {
                 build: false,
                 cluster: true,
@@ -100,26 +174,21 @@ pub(crate) fn run(action: Action) -> Result<()> {
             println!("export KUBECONFIG={}", cluster.kubeconfig().display());
             Ok(())
         }
-        Action::Down { all: true, .. } => layout::Cluster::all()?.iter().try_for_each(down::down),
-        Action::Down { name, all: false } => down::down(&layout::Cluster::named(&name.name)?),
-        Action::Status { name } => status::status(&layout::Cluster::named(&name.name)?),
+        Action::Down { all: true, .. } => Cluster::all()?.iter().try_for_each(down::down),
+        Action::Down { name, all: false } => down::down(&Cluster::named(&name.name)?),
+        Action::Status { name } => status::status(&Cluster::named(&name.name)?),
         Action::Logs {
             name,
             component,
             follow,
             lines,
-        } => status::logs(
-            &layout::Cluster::named(&name.name)?,
-            component.as_deref(),
-            follow,
-            lines,
-        ),
+        } => status::logs(&Cluster::named(&name.name)?, component.as_deref(), follow, lines),
         Action::Image { name, recipe } => {
-            let decisions = layout::Cluster::named(&name.name)?.existing()?;
+            let decisions = Cluster::named(&name.name)?.existing()?;
             image::push(&recipe, decisions.ports.registry)
         }
         Action::Images { name } => {
-            let decisions = layout::Cluster::named(&name.name)?.existing()?;
+            let decisions = Cluster::named(&name.name)?.existing()?;
             image::push_all(decisions.ports.registry)
         }
     }

@@ -17,6 +17,7 @@ use super::layout::{self, Cluster, Decisions};
 use super::process::{self, Process};
 use super::{cgroup, config, down, mounts, pki};
 use crate::image;
+use crate::interrupt;
 use crate::progress::{self, Step};
 
 /// Every component, in the order in which they start.
@@ -73,6 +74,7 @@ pub(crate) fn up(cluster: &Cluster) -> Result<()> {
     starter.wait("the API server is ready", || {
         Ok(answers(decisions.ports.api) && kubectl.call(&["get", "--raw=/readyz"]).is_ok())
     })?;
+    let known = !kubectl.object("node", cluster.name(), "")?.is_null();
     let renewed = renewal(&kubectl, cluster)?;
     start(&mut starter, &["kube-controller-manager", "kube-scheduler"])?;
     starter.wait("the registry and containerd take connections", || {
@@ -80,11 +82,13 @@ pub(crate) fn up(cluster: &Cluster) -> Result<()> {
     })?;
     image::push_small(decisions.ports.registry, config::PAUSE_IMAGE, &binaries.hello())?;
     start(&mut starter, &["kubelet"])?;
-    let fresh = starter.has_started("kubelet");
+    // What a node that was known before says of itself may be older than its kubelet.
+    let doubtful = known && starter.has_started("kubelet");
     starter.wait("the node takes pods", || {
-        let alive = !fresh || renewal(&kubectl, cluster)? != renewed;
+        let alive = !doubtful || renewal(&kubectl, cluster)? != renewed;
         Ok(alive && takes_pods(&kubectl.object("node", cluster.name(), "")?))
     })?;
+    starter.wait("the node knows its pods", || knows_its_pods(&kubectl, cluster))?;
     starter.wait("namespace default has its service account", || {
         Ok(!kubectl.object("serviceaccount", "default", "default")?.is_null())
     })?;
@@ -128,6 +132,9 @@ impl Starter<'_> {
                     progress::tail(&log, 20)
                 );
             }
+            if interrupt::requested() {
+                bail!("interrupted while waiting until {what}");
+            }
             if Instant::now() > deadline {
                 let detail = last.map(|error| format!(": {error:#}")).unwrap_or_default();
                 bail!(
@@ -153,7 +160,26 @@ pub(crate) fn takes_pods(node: &Value) -> bool {
     conditions && !taints && !node["spec"]["unschedulable"].as_bool().unwrap_or(false)
 }
 
-/// When the kubelet last said that it is alive. A node's conditions outlive a kubelet that was killed.
+/// Whether the kubelet knows every pod that runs on its node. One that has just started does not, and refuses exec and logs.
+fn knows_its_pods(kubectl: &Kubectl<'_>, cluster: &Cluster) -> Result<bool> {
+    let node = cluster.name();
+    let selector = format!("--field-selector=spec.nodeName={node},status.phase=Running");
+    let running = kubectl.call(&["get", "pods", "--all-namespaces", &selector, "--output=json"])?;
+    let known = kubectl.call(&["get", &format!("--raw=/api/v1/nodes/{node}/proxy/pods")])?;
+    let known = uids(&known)?;
+    Ok(uids(&running)?.iter().all(|uid| known.contains(uid)))
+}
+
+/// The identities in a list of objects.
+fn uids(list: &str) -> Result<Vec<String>> {
+    let list: Value = serde_json::from_str(list).context("failed to read a list of pods")?;
+    let items = list["items"].as_array().into_iter().flatten();
+    Ok(items
+        .filter_map(|item| item["metadata"]["uid"].as_str().map(str::to_owned))
+        .collect())
+}
+
+/// When the kubelet last said that it is alive.
 fn renewal(kubectl: &Kubectl<'_>, cluster: &Cluster) -> Result<Value> {
     Ok(kubectl.object("lease", cluster.name(), "kube-node-lease")?["spec"]["renewTime"].take())
 }
