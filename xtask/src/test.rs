@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::cargo::{self, Barriers, Products, TestProgram, cargo};
-use crate::cluster::{self, Running};
+use crate::cluster::{self, ApiServer, Running};
 use crate::demo;
 use crate::deny;
 use crate::interrupt;
@@ -197,11 +197,20 @@ fn tests_on_own_cluster(report: &mut Report, products: &Products, options: Optio
         report.skip("tests on a cluster", "they did not build");
         return;
     };
-    if let Some(running) = report.step("cluster", || cluster::bring_up(&name)) {
+    let next_name = format!("{name}-next");
+    let next = if options.full {
+        report.step("cluster with the next API server", || {
+            cluster::bring_up(&next_name, Some(ApiServer::V1_35))
+        })
+    } else {
+        None
+    };
+    if let Some(running) = report.step("cluster", || cluster::bring_up(&name, None)) {
         run_cluster_tests(report, &programs, "podrun-tests", || {
             let mut environment = of_products(products)?;
             environment.extend(of_options(options));
             environment.extend(of_cluster(&running)?);
+            environment.extend(next.as_ref().map(of_next_cluster).into_iter().flatten());
             Ok(environment)
         });
         if report.failures() > 0 {
@@ -209,6 +218,9 @@ fn tests_on_own_cluster(report: &mut Report, products: &Products, options: Optio
         }
     }
     take_down(report, &name);
+    if options.full {
+        take_down(report, &next_name);
+    }
     // Each of these makes clusters of its own: one test at a time is enough for the machine.
     run_cluster_tests(report, &programs, "xtask", || {
         Ok(vec![("RUST_TEST_THREADS", "1".into())])
@@ -289,6 +301,18 @@ fn of_cluster(running: &Running) -> Result<Environment> {
         ("PODRUN_TEST_CLUSTER_DIR", running.folder.clone().into()),
         ("PODRUN_KUBECTL", cluster::kubectl()?.into()),
     ])
+}
+
+/// The cluster whose API server is of the next version.
+fn of_next_cluster(running: &Running) -> Environment {
+    vec![
+        ("PODRUN_TEST_NEXT_KUBECONFIG", running.kubeconfig.clone().into()),
+        (
+            "PODRUN_TEST_NEXT_RUNNER_KUBECONFIG",
+            running.runner_kubeconfig.clone().into(),
+        ),
+        ("PODRUN_TEST_NEXT_CLUSTER_DIR", running.folder.clone().into()),
+    ]
 }
 
 /// A failure can be looked into after the cluster is gone.

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
+use super::layout::ApiServer;
 use crate::places;
 use crate::progress::{self, Size, Step};
 
@@ -47,6 +48,15 @@ const CONTAINERD: Module = Module {
     stamped: &[],
 };
 
+const API_SERVER_1_35: Module = Module {
+    folder: "api-server-1.35",
+    versioned_by: "k8s.io/kubernetes",
+    packages: &["."],
+    products: &["kube-apiserver"],
+    tags: "",
+    stamped: &["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"],
+};
+
 const HELLO: Module = Module {
     folder: "hello",
     versioned_by: "",
@@ -84,6 +94,14 @@ impl Binaries {
     /// All of Kubernetes, and etcd.
     pub(crate) fn hyperkube(&self) -> PathBuf {
         self.kubernetes.join("hyperkube")
+    }
+
+    /// The API server of that version; that of a later one is built when it is first asked for.
+    pub(crate) fn api_server(&self, version: ApiServer) -> Result<PathBuf> {
+        match version {
+            ApiServer::SameAsNode => Ok(self.hyperkube()),
+            ApiServer::V1_35 => Ok(API_SERVER_1_35.ensure()?.join("kube-apiserver")),
+        }
     }
 
     /// The container runtime.
@@ -263,7 +281,7 @@ mod tests {
 
     #[test]
     fn both_modules_say_their_version() {
-        for module in [KUBERNETES, CONTAINERD, HELLO] {
+        for module in [KUBERNETES, CONTAINERD, API_SERVER_1_35, HELLO] {
             let (version, folder) = module.place().unwrap();
             assert!(
                 version.starts_with('v') && folder.to_string_lossy().contains(&version),

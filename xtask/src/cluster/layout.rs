@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::network;
@@ -27,9 +28,23 @@ pub(crate) struct Decisions {
     pub(crate) slot: Slot,
     /// Ports on this machine.
     pub(crate) ports: Ports,
-    /// The version of the API server when it is not that of the node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) api_server: Option<String>,
+    /// The version of the API server.
+    #[serde(default)]
+    pub(crate) api_server: ApiServer,
+}
+
+/// Which API server a cluster has. The other components are of one version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub(crate) enum ApiServer {
+    /// That of the node.
+    #[default]
+    #[serde(rename = "1.34")]
+    #[value(name = "1.34")]
+    SameAsNode,
+    /// The next one, which a node of this version may have.
+    #[serde(rename = "1.35")]
+    #[value(name = "1.35")]
+    V1_35,
 }
 
 /// Ports that were free when the cluster was made.
@@ -167,12 +182,18 @@ impl Cluster {
 
     /// Reads what was decided, or decides it: a free slot and free ports. The bridge is made under the machine's lock, so
     /// that nobody else, under whichever state folder, takes the same slot.
-    pub(crate) fn decide(&self, api_server: Option<&str>) -> Result<Decisions> {
+    pub(crate) fn decide(&self, api_server: Option<ApiServer>) -> Result<Decisions> {
         let lock_path = Path::new("/run/podrun-clusters.lock");
         let lock = File::create(lock_path).with_context(|| format!("failed to create `{}`", lock_path.display()))?;
         lock.lock()
             .with_context(|| format!("failed to lock `{}`", lock_path.display()))?;
         if let Some(decisions) = self.decisions()? {
+            if api_server.is_some_and(|wanted| wanted != decisions.api_server) {
+                bail!(
+                    "cluster `{0}` has another API server: run `cargo xtask cluster down --name {0}` first",
+                    self.name
+                );
+            }
             network::ensure_bridge(decisions.slot)?;
             return Ok(decisions);
         }
@@ -184,7 +205,7 @@ impl Cluster {
         let decisions = Decisions {
             slot,
             ports: Ports::free()?,
-            api_server: api_server.map(str::to_owned),
+            api_server: api_server.unwrap_or_default(),
         };
         make_private(&self.folder)?;
         let path = self.path("cluster.json");

@@ -28,6 +28,8 @@ use crate::setup::{self, Needs};
 
 use layout::Cluster;
 
+pub(crate) use layout::ApiServer;
+
 pub(crate) use binaries::{kubectl, tree_size};
 
 /// The cluster that people use.
@@ -51,6 +53,9 @@ pub(crate) enum Action {
     Up {
         #[command(flatten)]
         name: Name,
+        /// Version of the API server; another one than the node's is built when it is first asked for
+        #[arg(long, value_name = "VERSION")]
+        api_server: Option<ApiServer>,
     },
     /// Take it down and remove everything that it left on the machine
     Down {
@@ -104,9 +109,9 @@ pub(crate) struct Running {
 }
 
 /// Brings a cluster up with every image that examples and tests use.
-pub(crate) fn bring_up(name: &str) -> Result<Running> {
+pub(crate) fn bring_up(name: &str, api_server: Option<ApiServer>) -> Result<Running> {
     let cluster = Cluster::named(name)?;
-    up::up(&cluster)?;
+    up::up(&cluster, api_server)?;
     image::push_all(cluster.existing()?.ports.registry)?;
     Ok(Running {
         folder: cluster.folder().to_owned(),
@@ -118,7 +123,7 @@ pub(crate) fn bring_up(name: &str) -> Result<Running> {
 /// Brings up the cluster that people use, without the images that take minutes; its kubeconfig.
 pub(crate) fn up_for_demo() -> Result<PathBuf> {
     let cluster = Cluster::named(DEFAULT_NAME)?;
-    up::up(&cluster)?;
+    up::up(&cluster, None)?;
     Ok(cluster.kubeconfig())
 }
 
@@ -163,14 +168,14 @@ pub(crate) fn is_built() -> Result<bool> {
 /// Carries out a command of `cargo xtask cluster`.
 pub(crate) fn run(action: Action) -> Result<()> {
     match action {
-        Action::Up { name } => {
+        Action::Up { name, api_server } => {
             let cluster = Cluster::named(&name.name)?;
             setup::ensure(Needs {
                 build: false,
                 cluster: true,
                 hosts: false,
             })?;
-            up::up(&cluster)?;
+            up::up(&cluster, api_server)?;
             println!("export KUBECONFIG={}", cluster.kubeconfig().display());
             Ok(())
         }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::binaries::Binaries;
 use super::kubectl::Kubectl;
-use super::layout::{self, Cluster, Decisions};
+use super::layout::{self, ApiServer, Cluster, Decisions};
 use super::process::{self, Process};
 use super::{cgroup, config, down, mounts, pki};
 use crate::image;
@@ -35,11 +35,11 @@ pub(crate) const COMPONENTS: [&str; 7] = [
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Brings the cluster up and returns once a pod can be scheduled.
-pub(crate) fn up(cluster: &Cluster) -> Result<()> {
+pub(crate) fn up(cluster: &Cluster, api_server: Option<ApiServer>) -> Result<()> {
     let binaries = Binaries::ensure()?;
     let _lock = cluster.lock()?;
     let mut step = Step::start(format!("bringing cluster {} up", cluster.name()));
-    let decisions = cluster.decide(None)?;
+    let decisions = cluster.decide(api_server)?;
     forget_what_a_restart_took(cluster)?;
     end_strays(cluster)?;
     for folder in ["run", "logs", "kubelet", "containerd"] {
@@ -55,7 +55,7 @@ pub(crate) fn up(cluster: &Cluster) -> Result<()> {
         step: &mut step,
         started: Vec::new(),
     };
-    let api_server = binaries.hyperkube();
+    let api_server = binaries.api_server(decisions.api_server)?;
     let components = config::components(cluster, &decisions, &binaries, &api_server);
     let path = binaries.path();
     let start = |starter: &mut Starter<'_>, names: &[&str]| -> Result<()> {
@@ -276,10 +276,11 @@ fn write_runner_kubeconfig(cluster: &Cluster, decisions: &Decisions, kubectl: &K
     if account.is_null() {
         kubectl.call(&["create", "serviceaccount", "task-runner", "--namespace=default"])?;
     }
-    kubectl.call_with(
-        &["apply", "--namespace=default", "--filename=-"],
-        include_str!("../../cluster/role.yaml"),
-    )?;
+    let role = match decisions.api_server {
+        ApiServer::SameAsNode => include_str!("../../cluster/role.yaml"),
+        ApiServer::V1_35 => include_str!("../../cluster/role-1.35.yaml"),
+    };
+    kubectl.call_with(&["apply", "--namespace=default", "--filename=-"], role)?;
     let token = kubectl.call(&[
         "create",
         "token",
