@@ -18,8 +18,8 @@ pub(crate) const WASM: &str = "wasm32-wasip2";
 /// What the Python host needs, and which version of it works.
 const REQUIREMENTS: &str = "hosts/python/requirements.txt";
 
-/// What the Node host needs.
-const NODE_MANIFESTS: [&str; 2] = ["hosts/node/package.json", "hosts/node/package-lock.json"];
+/// The Node host; its package-lock.json says what it needs.
+const NODE_HOST: &str = "hosts/node";
 
 /// What is about to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,28 +247,16 @@ fn add_python_packages() -> Result<()> {
     Ok(())
 }
 
-/// Installs the Node host's packages outside the checkout, once for each version of their list.
+/// Installs the Node host's packages once for each version of their list. Node looks for them beside the program that
+/// imports them; npm's own cache outlives the checkout.
 fn add_node_packages() -> Result<()> {
-    let folder = node_modules()?
-        .parent()
-        .map(Path::to_path_buf)
-        .context("the cache has no parent folder")?;
-    let mut wanted = String::new();
-    for manifest in NODE_MANIFESTS {
-        let Some(text) = read_if_there(&places::workspace()?.join(manifest))? else {
-            return Ok(());
-        };
-        wanted.push_str(&text);
-    }
-    let note = folder.join("installed");
+    let folder = places::workspace()?.join(NODE_HOST);
+    let Some(wanted) = read_if_there(&folder.join("package-lock.json"))? else {
+        return Ok(());
+    };
+    let note = folder.join("node_modules/.podrun-installed");
     if read_if_there(&note)?.as_deref() != Some(wanted.as_str()) {
-        let mut step = Step::start("installing the packages of hosts/node");
-        fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
-        for manifest in NODE_MANIFESTS.map(Path::new) {
-            let copy = folder.join(manifest.file_name().unwrap_or_default());
-            fs::copy(places::workspace()?.join(manifest), &copy)
-                .with_context(|| format!("failed to write `{}`", copy.display()))?;
-        }
+        let mut step = Step::start(format!("installing the packages of {NODE_HOST}"));
         progress::run(
             &mut step,
             Command::new("npm")
@@ -277,14 +265,9 @@ fn add_node_packages() -> Result<()> {
             &log("npm")?,
         )?;
         fs::write(&note, wanted).with_context(|| format!("failed to write `{}`", note.display()))?;
-        step.done(&Size(cluster::tree_size(&folder)).to_string());
+        step.done(&Size(cluster::tree_size(&folder.join("node_modules"))).to_string());
     }
     Ok(())
-}
-
-/// Where the Node host's packages are.
-pub(crate) fn node_modules() -> Result<PathBuf> {
-    Ok(places::cache()?.join("node/node_modules"))
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>> {

@@ -279,7 +279,6 @@ fn of_products(products: &Products) -> Result<Environment> {
         ("PODRUN_BIN", products.podrun.clone().into()),
         ("PODRUN_RUNNER", products.runner.clone().into()),
         ("PODRUN_TEST_PYTHON", setup::python()?.into()),
-        ("PODRUN_TEST_NODE_MODULES", setup::node_modules()?.into()),
     ])
 }
 
