@@ -153,3 +153,87 @@ fn deserialize(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
     // name: files arrive by rename and leave by unlink, which leaves a mapped file as it is.
     unsafe { Component::deserialize_file(engine, path) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A component without content, and one that differs from it by a custom section.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+    const OTHER: &[u8] = b"\0asm\x0d\0\x01\0\0\x02\x01x";
+
+    /// A cache that holds [`EMPTY`] in one file.
+    fn filled() -> (tempfile::TempDir, Cache, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        cache.component(&Engine::default(), EMPTY).unwrap();
+        let [file] = files(&cache).try_into().unwrap();
+        (folder, cache, file)
+    }
+
+    fn files(cache: &Cache) -> Vec<PathBuf> {
+        fs::read_dir(&cache.folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect()
+    }
+
+    #[test]
+    fn what_was_compiled_is_found() {
+        let (_folder, cache, file) = filled();
+        let engine = Engine::default();
+        assert!(cache.find(&engine, &stem(&engine, EMPTY)).is_some());
+        assert!(cache.find(&engine, &stem(&engine, OTHER)).is_none());
+        let written = fs::metadata(&file).unwrap().ino();
+        cache.component(&engine, EMPTY).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().ino(), written, "it was compiled again");
+        cache.component(&engine, OTHER).unwrap();
+        assert_eq!(files(&cache).len(), 2);
+    }
+
+    #[test]
+    fn engine_with_other_settings_has_files_of_its_own() {
+        let (_folder, cache, _) = filled();
+        let engine = Engine::new(wasmtime::Config::new().epoch_interruption(true)).unwrap();
+        cache.component(&engine, EMPTY).unwrap();
+        assert_eq!(files(&cache).len(), 2);
+    }
+
+    #[test]
+    fn damaged_file_is_compiled_again() {
+        let (_folder, cache, file) = filled();
+        let good = fs::read(&file).unwrap();
+        let mut flipped = good.clone();
+        flipped[good.len() / 2] ^= 1;
+        for bad in [&[][..], &good[..good.len() / 2], &good[..good.len() - 1], &flipped] {
+            fs::write(&file, bad).unwrap();
+            assert!(load(&Engine::default(), &file).is_err());
+            cache.component(&Engine::default(), EMPTY).unwrap();
+            assert_eq!(files(&cache), [file.clone()]);
+            assert!(
+                fs::read(&file).unwrap() == good,
+                "a file of {} bytes was kept",
+                bad.len()
+            );
+        }
+    }
+
+    #[test]
+    fn file_that_others_may_write_is_compiled_again() {
+        let (_folder, cache, file) = filled();
+        fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+        cache.component(&Engine::default(), EMPTY).unwrap();
+        let mode = fs::metadata(&file).unwrap().mode();
+        assert_eq!(mode & 0o022, 0, "{mode:o}");
+    }
+
+    #[test]
+    fn cache_that_cannot_be_written_is_done_without() {
+        let (folder, cache, _) = filled();
+        folder.close().unwrap();
+        cache.component(&Engine::default(), EMPTY).unwrap();
+    }
+}

@@ -15,24 +15,33 @@ use wasmtime::{Engine, EngineWeak, Store, UpdateDeadline};
 
 use crate::state::State;
 
-/// Ticks in one deadline. More of them make the deadline more exact, and a busy runner yield more often.
-const TICKS: u32 = 50;
+/// The longest time for which a computing runner holds a worker of the runtime.
+const LONGEST_TICK: Duration = Duration::from_millis(50);
+/// The least number of ticks in a deadline, as it can be missed by one.
+const LEAST_TICKS: u32 = 50;
+
+/// The time between two ticks.
+fn tick(deadline: Duration) -> Duration {
+    (deadline / LEAST_TICKS).clamp(Duration::from_millis(1), LONGEST_TICK)
+}
 
 /// What is left of a runner's time until its next call to the host.
 #[derive(Debug)]
 pub(crate) struct Meter {
     deadline: Duration,
-    left: u32,
+    ticks: u128,
+    left: u128,
 }
 
 impl Meter {
     pub(crate) fn new(deadline: Duration) -> Self {
-        Self { deadline, left: TICKS }
+        let ticks = deadline.as_nanos().div_ceil(tick(deadline).as_nanos());
+        Self { deadline, ticks, left: ticks }
     }
 
     /// A call to the host was made.
     pub(crate) fn refill(&mut self) {
-        self.left = TICKS;
+        self.left = self.ticks;
     }
 
     fn charge(&mut self) -> Result<(), DeadlinePassed> {
@@ -88,11 +97,11 @@ impl Ticker {
     /// Starts the thread.
     pub(crate) fn start(engine: &Engine, deadline: Duration) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (engine, period) = (engine.weak(), (deadline / TICKS).max(Duration::from_millis(1)));
+        let (engine, period) = (engine.weak(), tick(deadline));
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("podrun-epoch".to_owned())
-            .spawn(move || tick(&theirs, &engine, period))?;
+            .spawn(move || advance(&theirs, &engine, period))?;
         Ok(Self { shared })
     }
 
@@ -125,7 +134,7 @@ impl Drop for CallGuard {
     }
 }
 
-fn tick(shared: &Shared, engine: &EngineWeak, period: Duration) {
+fn advance(shared: &Shared, engine: &EngineWeak, period: Duration) {
     let mut calls = shared.lock();
     while !calls.over {
         if calls.under_way == 0 {

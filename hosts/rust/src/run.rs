@@ -6,11 +6,12 @@
 //! - A runner deletes what it started once the `emit` of its `ended` event returned, whatever the answer. If that batch
 //!   is not committed, `emit` therefore never returns: the call is ended in its middle, and what the runner started is
 //!   still there for another one.
-//! - A runner that does not answer to the loss of its [`Run`] is ended.
+//! - A runner that does not answer to the loss of its [`Run`] is ended, but not in the middle of the deletion that
+//!   follows a committed outcome.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,9 @@ use tokio::task::JoinHandle;
 
 use crate::bindings::podrun::task_runner::host::Directive;
 use crate::{Error, Event, Outcome};
+
+/// How long a runner may go on deleting what it started after its outcome was committed and its run dropped.
+const DELETION: Duration = Duration::from_secs(120);
 
 /// A spawned call. Dropping it detaches: what it started goes on.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ impl Run {
     {
         let (sender, batches) = mpsc::channel(1);
         let control = Control::default();
-        let watch = sender.clone();
+        let (watch, ended) = (sender.clone(), control.clone());
         let call = call(Emitter {
             batches: sender,
             control: control.clone(),
@@ -45,6 +49,9 @@ impl Run {
             let abandoned = async {
                 watch.closed().await;
                 tokio::time::sleep(patience).await;
+                if ended.state.ended.load(Ordering::Relaxed) {
+                    tokio::time::sleep(DELETION).await;
+                }
             };
             tokio::select! {
                 biased;
@@ -100,7 +107,14 @@ impl Run {
 /// at most.
 #[derive(Clone, Default)]
 pub struct Control {
-    asked: Arc<AtomicU8>,
+    state: Arc<ControlState>,
+}
+
+#[derive(Default)]
+struct ControlState {
+    asked: AtomicU8,
+    /// The outcome was committed.
+    ended: AtomicBool,
 }
 
 impl Control {
@@ -109,16 +123,16 @@ impl Control {
 
     /// Asks for the script to be stopped, its outputs to be collected, and the task to end as cancelled.
     pub fn cancel(&self) {
-        self.asked.fetch_max(Self::CANCEL, Ordering::Relaxed);
+        self.state.asked.fetch_max(Self::CANCEL, Ordering::Relaxed);
     }
 
     /// Asks for the task to be left as it is, and for the call to end with [`Error::Detached`]. Wins over `cancel`.
     pub fn detach(&self) {
-        self.asked.fetch_max(Self::DETACH, Ordering::Relaxed);
+        self.state.asked.fetch_max(Self::DETACH, Ordering::Relaxed);
     }
 
     fn directive(&self) -> Directive {
-        match self.asked.load(Ordering::Relaxed) {
+        match self.state.asked.load(Ordering::Relaxed) {
             0 => Directive::Proceed,
             Self::CANCEL => Directive::Cancel,
             _ => Directive::Detach,
@@ -177,7 +191,9 @@ impl Emitter {
                     _ => {}
                 }
             }
-            if !self.deliver(events, cursor).await {
+            if self.deliver(events, cursor).await {
+                self.control.state.ended.fetch_or(ended, Ordering::Relaxed);
+            } else {
                 self.control.detach();
                 if ended {
                     return Err(OutcomeLost {
