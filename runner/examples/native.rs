@@ -43,7 +43,10 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     };
     let config = std::fs::read_to_string(config)?;
     let task = task_of(&serde_json::from_str(&std::fs::read_to_string(task)?)?).ok_or("TASK.json is not a task")?;
-    let host = Console { inputs: inputs.into(), outputs: outputs.into() };
+    let host = Console {
+        inputs: inputs.into(),
+        outputs: outputs.into(),
+    };
     let outcome = Runner::new(&host).run(&config, &task, None)?;
     println!("{outcome:?}");
     Ok(ExitCode::SUCCESS)
@@ -53,11 +56,17 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
 fn task_of(json: &serde_json::Value) -> Option<Task> {
     let text = |name: &str| json.get(name)?.as_str().map(str::to_owned);
     let texts = |name: &str| -> Vec<String> {
-        json.get(name).and_then(|v| v.as_array()).into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+        json.get(name)
+            .and_then(|v| v.as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect()
     };
     let pairs = |name: &str| -> Vec<(String, String)> {
         let list = json.get(name).and_then(|v| v.as_array()).into_iter().flatten();
-        list.filter_map(|p| Some((p.get(0)?.as_str()?.to_owned(), p.get(1)?.as_str()?.to_owned()))).collect()
+        list.filter_map(|p| Some((p.get(0)?.as_str()?.to_owned(), p.get(1)?.as_str()?.to_owned())))
+            .collect()
     };
     let inputs = json.get("inputs").and_then(|v| v.as_array()).into_iter().flatten();
     Some(Task {
@@ -66,10 +75,18 @@ fn task_of(json: &serde_json::Value) -> Option<Task> {
         command: texts("command"),
         env: pairs("env"),
         inputs: inputs
-            .filter_map(|i| Some(Input { path: i.get("path")?.as_str()?.to_owned(), mode: u32::try_from(i.get("mode")?.as_u64()?).ok()? }))
+            .filter_map(|i| {
+                Some(Input {
+                    path: i.get("path")?.as_str()?.to_owned(),
+                    mode: u32::try_from(i.get("mode")?.as_u64()?).ok()?,
+                })
+            })
             .collect(),
         outputs: texts("outputs"),
-        timeout: json.get("timeout").and_then(serde_json::Value::as_u64).and_then(|t| u32::try_from(t).ok()),
+        timeout: json
+            .get("timeout")
+            .and_then(serde_json::Value::as_u64)
+            .and_then(|t| u32::try_from(t).ok()),
         labels: pairs("labels"),
         options: text("options").unwrap_or_else(|| "{}".into()),
     })

@@ -31,8 +31,10 @@ use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a call is repeated while the server is unreachable or overloaded.
+/// How long a call is repeated while the server is unreachable or overloaded, as long as nothing depends on it yet.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The same once a pod exists: an API server that is being upgraded is no reason to leave a script alone.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 
 /// What is asked of the API server, for errors.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +89,6 @@ pub(crate) struct Cluster<'s> {
     namespace: String,
     tls: Tls,
     client: RefCell<Client>,
-    /// The config holds no credential of its own: the host may have another one when this is refused.
-    renewable: bool,
     patience: Cell<Duration>,
 }
 
@@ -104,11 +104,9 @@ impl<'s> Cluster<'s> {
             roots: access.roots,
             insecure: access.insecure,
         };
-        let renewable = matches!(access.identity, Identity::None);
-        let identity = if renewable {
-            ask(session, false)?
-        } else {
-            access.identity
+        let identity = match access.identity {
+            Identity::None => ask(session, false)?,
+            identity => identity,
         };
         let client = client(&access.server, &tls, identity, &namespace)?;
         if tls.insecure {
@@ -124,7 +122,6 @@ impl<'s> Cluster<'s> {
             namespace,
             tls,
             client,
-            renewable,
             patience: Cell::new(PATIENCE),
         })
     }
@@ -153,7 +150,7 @@ impl<'s> Cluster<'s> {
         action: Action,
         call: impl AsyncFn(Client) -> kube::Result<T>,
     ) -> Result<T, kube::Error> {
-        let deadline = Instant::now() + self.patience.get();
+        let begun = Instant::now();
         let mut pause = Duration::from_millis(200);
         let mut renewed = false;
         loop {
@@ -162,13 +159,18 @@ impl<'s> Cluster<'s> {
                 Ok(Err(error)) => error,
                 Err(_) => kube::Error::Service(BoxError::from(io::Error::from(io::ErrorKind::TimedOut))),
             };
-            if status(&error) == Some(StatusCode::UNAUTHORIZED) && self.renewable && !renewed {
+            if status(&error) == Some(StatusCode::UNAUTHORIZED) && !renewed {
                 renewed = true;
-                if self.renew().is_ok() {
+                if self.renew() {
                     continue;
                 }
             }
-            if !transient(&error) || Instant::now() + pause > deadline {
+            // An internal error may be one of this very request: the caller can do better than to wait for long.
+            let patience = match status(&error) {
+                Some(StatusCode::INTERNAL_SERVER_ERROR) => PATIENCE,
+                _ => self.patience.get(),
+            };
+            if !transient(&error) || begun.elapsed() + pause > patience {
                 return Err(error);
             }
             self.session.note(
@@ -180,18 +182,33 @@ impl<'s> Cluster<'s> {
         }
     }
 
-    fn renew(&self) -> Result<(), Error> {
-        let identity = ask(self.session, true)?;
-        *self.client.borrow_mut() = client(&self.server, &self.tls, identity, &self.namespace)?;
-        Ok(())
+    /// From here on a pod depends on this connection.
+    pub(crate) fn insist(&self) {
+        self.patience.set(LONG_PATIENCE);
+    }
+
+    /// Asks the host for another credential; false if it has none that works.
+    fn renew(&self) -> bool {
+        let Ok(identity) = ask(self.session, true) else {
+            return false;
+        };
+        if matches!(identity, Identity::None) {
+            return false;
+        }
+        let client = client(&self.server, &self.tls, identity, &self.namespace);
+        client.map(|client| *self.client.borrow_mut() = client).is_ok()
     }
 
     /// Turns a refusal into an error for people.
     pub(crate) fn explain(&self, action: Action, error: kube::Error) -> Error {
-        let Action { verb, resource } = action;
+        let Action { mut verb, resource } = action;
         let namespace = &self.namespace;
         if let kube::Error::Api(status) = &error {
             let said = status.message.as_str();
+            // Kubernetes 1.35 checks WebSockets as `create` as well.
+            if resource == "pods/exec" && said.contains("cannot create resource") {
+                verb = "create";
+            }
             return match status.code {
                 401 => Error::AccessDenied(
                     "the API server refused the credential (expired, revoked or for another cluster): renew the token or certificate in `config`".into(),

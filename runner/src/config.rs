@@ -106,7 +106,7 @@ impl Access {
             .as_deref()
             .map(|t| token("config.oauthToken", t))
             .transpose()?;
-        Ok(Self {
+        Self {
             server: server("config.masterUrl", url)?,
             roots: config
                 .ca_cert_data
@@ -117,7 +117,7 @@ impl Access {
             namespace: config.namespace.clone().unwrap_or_else(|| "default".into()),
             exec: None,
         }
-        .checked("config.caCertData")?)
+        .checked("config.caCertData")
     }
 
     fn from_kubeconfig(config: &Config, text: &str) -> Result<Self, Error> {
@@ -201,7 +201,7 @@ impl Access {
             .map(secret)
             .map(|t| token("token", &t))
             .transpose()?;
-        Ok(Self {
+        Self {
             server: server(
                 "config.kubeconfig: server",
                 cluster.server.as_deref().unwrap_or_default(),
@@ -219,7 +219,7 @@ impl Access {
                 .unwrap_or_else(|| "default".into()),
             exec: user.exec,
         }
-        .checked("certificate-authority-data")?)
+        .checked("certificate-authority-data")
     }
 
     fn checked(self, ca: &str) -> Result<Self, Error> {
@@ -291,8 +291,11 @@ pub(crate) fn from_credential(credential: Credential) -> Result<Identity, Error>
     }
 }
 
+/// Arguments and environment.
+type Command = (Vec<String>, Vec<(String, String)>);
+
 /// The command of an exec plugin, with what Kubernetes promises it in its environment.
-fn command(exec: &ExecConfig) -> Option<(Vec<String>, Vec<(String, String)>)> {
+fn command(exec: &ExecConfig) -> Option<Command> {
     let mut argv = vec![exec.command.clone()?];
     argv.extend(exec.args.iter().flatten().cloned());
     let api_version = exec.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1");

@@ -19,6 +19,9 @@ use tokio::time::Instant;
 /// A followed log that says nothing for so long is asked for again: a connection can die without a word.
 const SILENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(500);
+/// Longest pause within a log that is complete on its node.
+const PAUSE: Duration = Duration::from_secs(60);
+const ATTEMPTS: u32 = 4;
 
 type Stream = Pin<Box<dyn AsyncBufRead>>;
 
@@ -101,31 +104,49 @@ impl<'c> Follower<'c> {
 
     /// Reads what follows the last line, to the end of the log; only called when nothing more will be written.
     pub(crate) async fn rest(&mut self, pod: &str) -> Result<(), Halt> {
-        self.source = Source::Closed(Instant::now());
-        let since = self.tracker.connect();
-        match open(self.cluster, pod.to_owned(), false, since).await {
-            Ok(mut stream) => loop {
-                let (data, length) = match tokio::time::timeout(Duration::from_secs(60), stream.fill_buf()).await {
-                    Ok(Ok(data)) => (self.tracker.feed(data), data.len()),
-                    Ok(Err(error)) => return Err(Error::Unavailable(format!("the log broke off: {error}")).into()),
-                    Err(_) => return Err(Error::Unavailable("the log fell silent before its end".into()).into()),
-                };
-                stream.consume_unpin(length);
-                self.emit(data)?;
-                if length == 0 {
-                    break;
+        for _ in 0..ATTEMPTS {
+            self.source = Source::Closed(Instant::now());
+            let since = self.tracker.connect();
+            let mut stream = match open(self.cluster, pod.to_owned(), false, since).await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    self.incomplete(&brief(&error));
+                    return Ok(());
                 }
-            },
-            Err(error) => {
-                let reason = brief(&error);
-                self.session.note(
-                    Level::Warn,
-                    format!("the end of the log cannot be read, lines may be missing: {reason}"),
-                );
+            };
+            if self.drain(&mut stream).await? {
+                let last = self.tracker.finish();
+                return self.emit(last);
+            }
+            self.session.note(
+                Level::Warn,
+                "the log broke off before its end; reading on from the last line",
+            );
+        }
+        self.incomplete("the connection breaks each time");
+        Ok(())
+    }
+
+    /// Reads a stream to its end; false if it broke off.
+    async fn drain(&mut self, stream: &mut Stream) -> Result<bool, Halt> {
+        loop {
+            let Ok(Ok(data)) = tokio::time::timeout(PAUSE, stream.fill_buf()).await else {
+                return Ok(false);
+            };
+            let (steps, length) = (self.tracker.feed(data), data.len());
+            stream.consume_unpin(length);
+            self.emit(steps)?;
+            if length == 0 {
+                return Ok(true);
             }
         }
-        let last = self.tracker.finish();
-        self.emit(last)
+    }
+
+    fn incomplete(&self, why: &str) {
+        self.session.note(
+            Level::Warn,
+            format!("the end of the log cannot be read, lines may be missing: {why}"),
+        );
     }
 
     /// Waits for the next bytes, opening the log when needed.

@@ -34,21 +34,21 @@ pub(crate) struct Inputs {
 
 /// What one stream carries.
 #[derive(Debug)]
-pub(crate) struct Unit {
+pub(crate) struct Unit<'i> {
     /// Name of the unit inside the init container, the same whenever the same task is staged.
     pub(crate) name: String,
     pub(crate) length: u64,
     pub(crate) sha256: String,
-    pub(crate) content: Content,
+    pub(crate) content: Content<'i>,
 }
 
 /// Where a unit's bytes come from.
 #[derive(Debug)]
-pub(crate) enum Content {
+pub(crate) enum Content<'i> {
     /// An archive of small files, in memory.
     Pack(Vec<u8>),
     /// One large file.
-    File { path: String, mode: u32 },
+    File(&'i InputFile),
 }
 
 impl Inputs {
@@ -117,7 +117,8 @@ impl Inputs {
             },
             flate2::Compression::new(6),
         );
-        let written = pack(&self.folder, &self.files, &mut encoder).and_then(|()| encoder.finish().map_err(failed));
+        let written =
+            pack(&self.folder, self.files.iter(), &mut encoder).and_then(|()| encoder.finish().map_err(failed));
         match written {
             Ok(bounded) => Ok(Some(bounded.bytes)),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(None),
@@ -125,58 +126,49 @@ impl Inputs {
         }
     }
 
-    /// How all files are cut into units, in the order in which they are sent.
-    pub(crate) fn units(&self) -> Result<Vec<Unit>, Error> {
-        let mut units = Vec::new();
-        let (small, large): (Vec<_>, Vec<_>) = self.files.iter().cloned().partition(|f| f.size < SMALL);
-        let mut group: Vec<InputFile> = Vec::new();
-        let mut held = 0;
-        for file in small {
-            held += file.size + 512;
-            group.push(file);
+    /// How the files are cut into units, in the order in which they are sent.
+    pub(crate) fn groups(&self) -> Vec<Vec<&InputFile>> {
+        let mut groups: Vec<Vec<&InputFile>> = Vec::new();
+        let mut held = PACK;
+        for file in self.files.iter().filter(|f| f.size < SMALL) {
             if held >= PACK {
-                units.push(self.pack_unit(&group, units.len())?);
-                group.clear();
+                groups.push(Vec::new());
                 held = 0;
             }
+            held += file.size + 512;
+            groups.last_mut().into_iter().for_each(|group| group.push(file));
         }
-        if !group.is_empty() {
-            units.push(self.pack_unit(&group, units.len())?);
-        }
-        for file in large {
-            units.push(Unit {
-                name: format!("{}-{}", units.len(), file.sha256.get(..16).unwrap_or_default()),
-                length: file.size,
-                sha256: file.sha256,
-                content: Content::File {
-                    path: file.path,
-                    mode: file.mode,
-                },
-            });
-        }
-        Ok(units)
+        groups.extend(self.files.iter().filter(|f| f.size >= SMALL).map(|file| vec![file]));
+        groups
     }
 
-    fn pack_unit(&self, files: &[InputFile], index: usize) -> Result<Unit, Error> {
-        let mut bytes = Vec::new();
-        pack(&self.folder, files, &mut bytes).map_err(|e| unreadable(&e))?;
-        let sha256 = hex(&Sha256::digest(&bytes));
+    /// Makes the unit of a group; only one archive is in memory at a time.
+    pub(crate) fn unit<'i>(&self, index: usize, group: &[&'i InputFile]) -> Result<Unit<'i>, Error> {
+        let (length, sha256, content) = match group {
+            [file] if file.size >= SMALL => (file.size, file.sha256.clone(), Content::File(file)),
+            files => {
+                let mut bytes = Vec::new();
+                pack(&self.folder, files.iter().copied(), &mut bytes).map_err(|e| unreadable(&e))?;
+                (bytes.len() as u64, hex(&Sha256::digest(&bytes)), Content::Pack(bytes))
+            }
+        };
+        let name = format!("{index}-{}", sha256.get(..16).unwrap_or_default());
         Ok(Unit {
-            name: format!("{index}-{}", sha256.get(..16).unwrap_or_default()),
-            length: bytes.len() as u64,
+            name,
+            length,
             sha256,
-            content: Content::Pack(bytes),
+            content,
         })
     }
 
     /// Opens a unit's bytes from `offset` on.
-    pub(crate) fn open<'u>(&'u self, unit: &'u Unit, offset: u64) -> Result<Box<dyn Read + 'u>, Error> {
+    pub(crate) fn open<'u>(&'u self, unit: &'u Unit<'_>, offset: u64) -> Result<Box<dyn Read + 'u>, Error> {
         match &unit.content {
             Content::Pack(bytes) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 Ok(Box::new(bytes.get(start..).unwrap_or_default()))
             }
-            Content::File { path, .. } => {
+            Content::File(InputFile { path, .. }) => {
                 let open = || {
                     let mut file = File::open(self.folder.join(path))?;
                     io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
@@ -225,7 +217,7 @@ pub(crate) fn check_name(path: &str) -> Result<(), Error> {
 }
 
 /// Writes a tar of the files. The same files give the same bytes, so that a broken stream can go on where it ended.
-fn pack(folder: &Path, files: &[InputFile], writer: impl Write) -> io::Result<()> {
+fn pack<'i>(folder: &Path, files: impl Iterator<Item = &'i InputFile>, writer: impl Write) -> io::Result<()> {
     let mut tar = tar::Builder::new(writer);
     let mut folders = BTreeSet::new();
     for file in files {
@@ -424,7 +416,15 @@ mod tests {
         let large = vec![7; 600 * 1024];
         let dir = folder(&[("large", &large), ("s1", b"one"), ("s2", b"two")]);
         let inputs = Inputs::scan(dir.path().into(), &[input("large"), input("s1"), input("s2")]).unwrap();
-        let (first, second) = (inputs.units().unwrap(), inputs.units().unwrap());
+        let groups = inputs.groups();
+        let units = || -> Vec<Unit<'_>> {
+            groups
+                .iter()
+                .enumerate()
+                .map(|(i, group)| inputs.unit(i, group).unwrap())
+                .collect()
+        };
+        let (first, second) = (units(), units());
         assert_eq!(first.len(), 2);
         for (a, b) in first.iter().zip(&second) {
             assert_eq!((&a.name, &a.sha256, a.length), (&b.name, &b.sha256, b.length));

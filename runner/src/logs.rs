@@ -364,10 +364,11 @@ impl Connection {
 /// What one part becomes for the host. Lines of the form `::{"outputs": {...}}::` become their content.
 pub(crate) fn events(part: &Part) -> Vec<Event> {
     let text = String::from_utf8_lossy(&part.bytes);
-    if part.index == 0 && part.end {
-        if let Some(events) = protocol(&text, part.time) {
-            return events;
-        }
+    if part.index == 0
+        && part.end
+        && let Some(events) = protocol(&text, part.time)
+    {
+        return events;
     }
     let lossy = matches!(text, std::borrow::Cow::Owned(_));
     vec![log(part.time, Level::Info, text.into_owned(), !part.end, lossy)]

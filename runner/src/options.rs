@@ -1,7 +1,7 @@
 //! The options of a task: what a flow author may say about the pod. Parsing and validation only.
 
 use crate::contract::Error;
-use jiff::SignedDuration;
+use jiff::{Span, SpanRelativeTo};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap};
@@ -160,9 +160,10 @@ impl Duration {
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse::<SignedDuration>()
+        text.parse::<Span>()
+            .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
             .ok()
-            .and_then(|d| std::time::Duration::try_from(d).ok())
+            .and_then(|duration| std::time::Duration::try_from(duration).ok())
             .map(Self)
             .ok_or_else(|| serde::de::Error::custom("not a duration: write ISO 8601, for example PT10M or PT24H"))
     }
@@ -339,9 +340,10 @@ mod tests {
     #[test]
     fn durations_and_policies_are_accepted_in_both_spellings() {
         let options =
-            Options::parse(r#"{"keepOutputs": "PT1H30M", "pullPolicy": "Always", "volume": {"medium": "DISK"}}"#)
+            Options::parse(r#"{"waitUntilRunning": "P1DT1S", "keepOutputs": "PT1H30M", "pullPolicy": "Always", "volume": {"medium": "DISK"}}"#)
                 .unwrap();
         assert_eq!(options.keep_outputs.get().as_secs(), 5400);
+        assert_eq!(options.wait_until_running.get().as_secs(), 86_401);
         assert_eq!(options.pull_policy.map(PullPolicy::as_kubernetes), Some("Always"));
         assert_eq!(options.size_limit(), None);
     }

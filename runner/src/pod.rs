@@ -542,3 +542,234 @@ impl<'o> Helper<'o> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Input;
+
+    fn task() -> Task {
+        Task {
+            id: "flow-1".into(),
+            image: "busybox".into(),
+            command: vec!["sh".into(), "-c".into(), "echo $HOME $$ $(FOO)".into()],
+            env: vec![("A".into(), "$$5".into()), ("WORKING_DIR".into(), "/elsewhere".into())],
+            inputs: vec![],
+            outputs: vec!["*.txt".into()],
+            timeout: Some(5),
+            labels: vec![
+                ("flow".into(), "hello".into()),
+                ("execution".into(), "with spaces and ümlauts".into()),
+            ],
+            options: "{}".into(),
+        }
+    }
+
+    fn plan(task: &Task, files: &[(&str, &[u8])]) -> Plan {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            std::fs::write(folder.path().join(path), content).unwrap();
+        }
+        let inputs: Vec<Input> = files
+            .iter()
+            .map(|(p, _)| Input {
+                path: (*p).to_owned(),
+                mode: 0o644,
+            })
+            .collect();
+        let inputs = Inputs::scan(folder.path().into(), &inputs).unwrap();
+        Plan::new(task, "team", Options::parse(&task.options).unwrap(), &inputs).unwrap()
+    }
+
+    fn containers(plan: &Plan) -> Vec<Container> {
+        let spec = plan.pod.spec.clone().unwrap();
+        spec.init_containers
+            .into_iter()
+            .flatten()
+            .chain(spec.containers)
+            .collect()
+    }
+
+    #[test]
+    fn kubernetes_gives_back_every_dollar_that_the_author_wrote() {
+        let plan = plan(&task(), &[]);
+        let main = &containers(&plan)[0];
+        assert_eq!(
+            main.command.as_ref().unwrap().last().unwrap(),
+            "echo $$HOME $$$$ $$(FOO)"
+        );
+        let env = main.env.as_ref().unwrap();
+        assert_eq!(env[0].value.as_deref(), Some("$$$$5"));
+        // The runner's own variables win.
+        assert_eq!(
+            env.iter()
+                .filter(|e| e.name == "WORKING_DIR")
+                .map(|e| e.value.as_deref())
+                .collect::<Vec<_>>(),
+            [Some(WORKING_DIR)]
+        );
+    }
+
+    #[test]
+    fn only_what_is_needed_is_in_the_pod() {
+        let names = |plan: &Plan| containers(plan).into_iter().map(|c| c.name).collect::<Vec<_>>();
+        assert_eq!(names(&plan(&task(), &[])), [MAIN, SIDECAR]);
+        assert_eq!(names(&plan(&task(), &[("a", b"1")])), [INIT, MAIN, SIDECAR]);
+        let bare = Task {
+            options: r#"{"outputDir": false}"#.into(),
+            outputs: vec![],
+            ..task()
+        };
+        assert_eq!(names(&plan(&bare, &[])), [MAIN]);
+        assert!(!plan(&task(), &[("a", b"1")]).stored.staged);
+        let sent = Task {
+            options: r#"{"inlineLimit": 0}"#.into(),
+            ..task()
+        };
+        assert!(plan(&sent, &[("a", b"1")]).stored.staged);
+        // The status folder is all that main sees of the runner's own files.
+        let mounts = containers(&plan(&task(), &[]))[0].volume_mounts.clone().unwrap();
+        assert!(mounts.iter().all(|m| m.name == "files" && m.sub_path.is_some()));
+    }
+
+    #[test]
+    fn the_digest_changes_with_the_task_and_not_with_how_it_is_watched() {
+        let digest = |task: &Task, files: &[(&str, &[u8])]| plan(task, files).handle.digest;
+        let base = digest(&task(), &[("a", b"1")]);
+        assert_eq!(base, digest(&task(), &[("a", b"1")]));
+        let patient = Task {
+            options: r#"{"waitUntilRunning": "PT1H", "delete": false, "labels": {"a": "b"}}"#.into(),
+            ..task()
+        };
+        assert_eq!(base, digest(&patient, &[("a", b"1")]));
+        for other in [
+            Task {
+                image: "debian".into(),
+                ..task()
+            },
+            Task {
+                command: vec!["sh".into()],
+                ..task()
+            },
+            Task { env: vec![], ..task() },
+            Task {
+                outputs: vec![],
+                ..task()
+            },
+            Task {
+                timeout: None,
+                ..task()
+            },
+            Task {
+                options: r#"{"resources": {"limit": {"cpu": "1"}}}"#.into(),
+                ..task()
+            },
+        ] {
+            assert_ne!(base, digest(&other, &[("a", b"1")]));
+        }
+        assert_ne!(base, digest(&task(), &[("a", b"2")]));
+        assert_ne!(base, digest(&task(), &[("b", b"1")]));
+    }
+
+    #[test]
+    fn names_are_deterministic_readable_and_short_enough() {
+        assert_eq!(pod_name("Flow.One/shell-1"), pod_name("Flow.One/shell-1"));
+        assert!(pod_name("Flow.One/shell-1").starts_with("flow-one-shell-1-"));
+        assert_ne!(pod_name("a.b"), pod_name("a-b"));
+        for id in ["", "-", "ümlaut", &"x".repeat(500), "--a--"] {
+            let name = pod_name(id);
+            crate::options::check_dns_label("name", &name).unwrap();
+        }
+    }
+
+    #[test]
+    fn handles_are_parsed_strictly() {
+        let handle = plan(&task(), &[]).handle;
+        assert_eq!(handle.to_string().parse::<Handle>().unwrap(), handle);
+        for text in [
+            "",
+            "1/a/b",
+            "2/a/b/c",
+            &handle.to_string().replace("team", "te am"),
+            &format!("{handle}/x"),
+        ] {
+            assert!(text.parse::<Handle>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_are_shortened_and_stay_apart() {
+        let labels = plan(&task(), &[]).pod.metadata.labels.unwrap();
+        assert_eq!(labels["podrun.dev/flow"], "hello");
+        assert!(labels["podrun.dev/execution"].starts_with("with-spaces-and"));
+        assert_ne!(label_value("a b"), label_value("a-b"));
+        for value in ["", "ü", &"v".repeat(300), "-x-"] {
+            let clean = label_value(value);
+            assert!(
+                clean.len() <= 63 && clean.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
+                "{clean}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_task_is_refused_with_the_field_and_the_cure() {
+        let inputs = Inputs::scan("/nowhere".into(), &[]).unwrap();
+        for (task, field) in [
+            (
+                Task {
+                    id: String::new(),
+                    ..task()
+                },
+                "`id`",
+            ),
+            (
+                Task {
+                    image: " ".into(),
+                    ..task()
+                },
+                "`containerImage`",
+            ),
+            (
+                Task {
+                    command: vec![],
+                    ..task()
+                },
+                "`command`",
+            ),
+            (
+                Task {
+                    command: vec!["sh".into(), "x".repeat(200_000)],
+                    ..task()
+                },
+                "input file",
+            ),
+            (
+                Task {
+                    env: vec![("A=B".into(), String::new())],
+                    ..task()
+                },
+                "`env`",
+            ),
+            (
+                Task {
+                    timeout: Some(0),
+                    ..task()
+                },
+                "`timeout`",
+            ),
+            (
+                Task {
+                    outputs: vec!["a[".into()],
+                    ..task()
+                },
+                "`outputFiles`",
+            ),
+        ] {
+            let error = Plan::new(&task, "n", Options::default(), &inputs)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(field), "{error}");
+        }
+    }
+}

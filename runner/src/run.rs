@@ -244,6 +244,7 @@ impl<'c> Ending<'c> {
         pod: Pod,
         after: Option<Cursor>,
     ) -> Self {
+        cluster.insist();
         let follower = Follower::new(cluster, session, pod.metadata.uid.as_deref().unwrap_or_default(), after);
         Self {
             cluster,
@@ -387,11 +388,11 @@ impl<'c> Ending<'c> {
     }
 
     fn say_why(&mut self) {
-        if let Some(Waiting::Patience(why)) = status::waiting(self.watched.pod()) {
-            if why != self.said {
-                self.session.note(Level::Info, format!("waiting: {why}"));
-                self.said = why;
-            }
+        if let Some(Waiting::Patience(why)) = status::waiting(self.watched.pod())
+            && why != self.said
+        {
+            self.session.note(Level::Info, format!("waiting: {why}"));
+            self.said = why;
         }
     }
 
@@ -440,17 +441,18 @@ impl<'c> Ending<'c> {
     async fn report(self, outcome: Outcome) -> Result<Outcome, Error> {
         self.session.push(Event::Ended(outcome.clone()));
         self.session.finish();
-        if self.stored.delete && !self.watched.gone() {
-            if let Err(error) = delete(self.cluster, self.watched.pod(), None).await {
-                self.session.note(
-                    Level::Warn,
-                    format!(
-                        "pod `{}` could not be deleted, kill the task to try again: {error}",
-                        self.handle.pod
-                    ),
-                );
-                self.session.finish();
-            }
+        if self.stored.delete
+            && !self.watched.gone()
+            && let Err(error) = delete(self.cluster, self.watched.pod(), None).await
+        {
+            self.session.note(
+                Level::Warn,
+                format!(
+                    "pod `{}` could not be deleted, kill the task to try again: {error}",
+                    self.handle.pod
+                ),
+            );
+            self.session.finish();
         }
         Ok(outcome)
     }
@@ -458,16 +460,7 @@ impl<'c> Ending<'c> {
     /// Stops the script, collects what it left, reports, deletes.
     async fn stop(mut self, stop: Stop) -> Result<Outcome, Error> {
         let session = self.session;
-        let outcome = session
-            .during(async {
-                tokio::time::timeout(COLLECT_BOUND, self.stopped(stop))
-                    .await
-                    .unwrap_or_else(|_| {
-                        Err(Error::Unavailable("stopping the task takes too long: kill it".into()).into())
-                    })
-            })
-            .await;
-        match outcome {
+        match session.during(self.stopped(stop)).await {
             Ok(outcome) => self.report(outcome).await,
             Err(halt) => Err(self.halted(halt)),
         }
@@ -486,21 +479,19 @@ impl<'c> Ending<'c> {
                 self.session.phase(Phase::Terminating);
                 delete(self.cluster, self.watched.pod(), None).await?;
             }
-            let deadline = Instant::now() + Duration::from_secs(u64::from(GRACE) + 10);
-            while let Ok(followed) =
-                tokio::time::timeout_at(deadline, self.follower.follow(&mut self.watched, &self.stored)).await
-            {
-                if followed? == Followed::Ended {
-                    break;
-                }
-                self.watched.changed().await?;
-            }
-            if matches!(status::state(self.watched.pod(), MAIN), State::Running(_)) && !self.watched.gone() {
+            // The end is awaited here, however long overdue it is.
+            let untimed = Stored {
+                timeout: None,
+                ..self.stored.clone()
+            };
+            let grace = Duration::from_secs(u64::from(GRACE) + 10);
+            let ended = tokio::time::timeout(grace, self.follower.follow(&mut self.watched, &untimed)).await;
+            if ended.is_err() {
                 self.signal("KILL -1").await;
                 delete(self.cluster, self.watched.pod(), Some(1)).await?;
-                self.follower.follow(&mut self.watched, &self.stored).await?;
+                self.follower.follow(&mut self.watched, &untimed).await?;
             }
-            return self.conclude(Some(stop)).await;
+            return self.conclude_within(stop).await;
         }
         if matches!(status::state(self.watched.pod(), MAIN), State::Ended(_)) {
             // It was faster: its own end stands.
@@ -508,6 +499,22 @@ impl<'c> Ending<'c> {
         }
         let mut outcome = status::deleted(self.watched.pod());
         stopped(&mut outcome, stop, &self.stored);
+        Ok(outcome)
+    }
+
+    /// Like `conclude`, but a stopped task must go, with or without its files.
+    async fn conclude_within(&mut self, stop: Stop) -> Result<Outcome, Halt> {
+        if let Ok(outcome) = tokio::time::timeout(COLLECT_BOUND, self.conclude(Some(stop))).await {
+            return outcome;
+        }
+        let pod = self.watched.pod();
+        let mut outcome = status::outcome(pod, &self.stored).unwrap_or_else(|| status::deleted(pod));
+        stopped(&mut outcome, stop, &self.stored);
+        let bound = COLLECT_BOUND.as_secs();
+        outcome.message = format!(
+            "{}; its output files did not arrive within {bound} s and are lost",
+            outcome.message
+        );
         Ok(outcome)
     }
 

@@ -23,16 +23,17 @@ pub(crate) async fn stage(
     pod: &str,
     inputs: &Inputs,
 ) -> Result<(), Halt> {
-    let units = inputs.units()?;
-    let total = units.iter().map(|u| u.length).sum();
+    let groups = inputs.groups();
+    let total = inputs.total();
     let mut meter = Meter {
         session,
         done: 0,
         total,
         reported: 0,
     };
-    for (index, unit) in units.iter().enumerate() {
-        let last = index + 1 == units.len();
+    for (index, group) in groups.iter().enumerate() {
+        let unit = &inputs.unit(index, group)?;
+        let last = index + 1 == groups.len();
         let before = meter.done;
         let mut attempt = 1;
         loop {
@@ -52,7 +53,7 @@ pub(crate) async fn stage(
             tokio::time::sleep(Duration::from_millis(200) * attempt.pow(2)).await;
             attempt += 1;
         }
-        meter.done = before + unit.length;
+        meter.done = before + group.iter().map(|f| f.size).sum::<u64>();
         meter.report(true)?;
     }
     Ok(())
@@ -62,13 +63,13 @@ async fn send(
     cluster: &Cluster<'_>,
     pod: &str,
     inputs: &Inputs,
-    unit: &Unit,
+    unit: &Unit<'_>,
     last: bool,
     meter: &mut Meter<'_>,
 ) -> Result<(), Halt> {
     let (path, mode) = match &unit.content {
         Content::Pack(_) => (String::new(), String::new()),
-        Content::File { path, mode } => (path.clone(), format!("{mode:o}")),
+        Content::File(file) => (file.path.clone(), format!("{:o}", file.mode)),
     };
     let length = unit.length.to_string();
     let last = if last { "1" } else { "0" };

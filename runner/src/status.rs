@@ -105,6 +105,11 @@ pub(crate) fn waiting(pod: &Pod) -> Option<Waiting> {
             continue;
         };
         let image = container(pod, name).map(|c| c.image.clone()).unwrap_or_default();
+        let field = if name == MAIN {
+            "containerImage"
+        } else {
+            "fileSidecar.image"
+        };
         let said = if message.is_empty() {
             reason.clone()
         } else {
@@ -115,7 +120,7 @@ pub(crate) fn waiting(pod: &Pod) -> Option<Waiting> {
             "InvalidImageName" => {
                 return Some(Waiting::Hopeless(
                     "image",
-                    format!("`{image}` is not an image name ({said}): correct `containerImage`"),
+                    format!("`{image}` is not an image name ({said}): correct `{field}`"),
                 ));
             }
             "ErrImageNeverPull" => {
@@ -130,7 +135,7 @@ pub(crate) fn waiting(pod: &Pod) -> Option<Waiting> {
                 return Some(Waiting::Hopeless(
                     "image",
                     format!(
-                        "image `{image}` does not exist or may not be pulled: check its name, tag and registry ({said})"
+                        "image `{image}` does not exist or may not be pulled: check `{field}` and its registry ({said})"
                     ),
                 ));
             }
