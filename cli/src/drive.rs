@@ -82,8 +82,9 @@ impl Driver<'_> {
                 number: ATTEMPT,
             };
             let known = self.journal.task_run(&attempt)?;
-            if known.is_none() && self.execution.state != State::Running {
-                // It ended before this task was reached.
+            let settled = known.as_ref().is_some_and(|task_run| task_run.outcome.is_some());
+            if !settled && self.execution.state != State::Running {
+                // It ended before this task was reached, or while it ran: nothing may be created any more.
                 return Ok(ended_as(self.execution.state));
             }
             if known.is_none() && self.journal.stop_requested(&self.execution.id)? {

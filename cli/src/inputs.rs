@@ -136,7 +136,9 @@ fn typed(declaration: &InputDeclaration, value: GivenValue) -> Result<InputValue
     let id = &declaration.id;
     let text = match (declaration.kind, value) {
         (InputKind::File, GivenValue::File(path)) => {
-            let metadata = fs::metadata(&path).map_err(named("read", &path))?;
+            let unreadable =
+                |error| Error::Usage(format!("input `{id}`: failed to read `{}`: {error}", path.display()));
+            let metadata = File::open(&path).and_then(|file| file.metadata()).map_err(unreadable)?;
             if !metadata.is_file() {
                 return Err(Error::Usage(format!(
                     "input `{id}`: `{}` is not a file",
@@ -319,7 +321,7 @@ mod tests {
         insta::assert_snapshot!(refusal(&file, &["fil=@x"]), @"the flow has no input `fil`: did you mean `file`?");
         insta::assert_snapshot!(refusal(&file, &["file=x"]), @"input `file` is a FILE: write `-i file=@PATH` with an at sign");
         insta::assert_snapshot!(refusal(&file, &["file=@/"]), @"input `file`: `/` is not a file");
-        insta::assert_snapshot!(refusal(&file, &["file=@nosuch"]), @"failed to read `nosuch`");
+        insta::assert_snapshot!(refusal(&file, &["file=@nosuch"]), @"input `file`: failed to read `nosuch`: No such file or directory (os error 2)");
         insta::assert_snapshot!(refusal(&file, &["file"]), @"input `file` has no value: write `-i NAME=VALUE` or `-i NAME=@FILE`");
         insta::assert_snapshot!(refusal(&file, &["file=@a", "file=@b"]), @"input `file` is given twice");
         insta::assert_snapshot!(refusal(&[declare("n", InputKind::Int)], &["n=x"]), @"input `n` must be a whole number, and `x` is not");

@@ -1,0 +1,193 @@
+//! Flows that run, and what is left of them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::sandbox::Sandbox;
+
+/// True if a file below `folder` holds `text`.
+fn holds(folder: &Path, text: &str) -> bool {
+    std::fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return holds(&path, text);
+        }
+        std::fs::read(path)
+            .unwrap()
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    })
+}
+
+#[test]
+fn files_and_values_go_from_task_to_task() {
+    let sandbox = Sandbox::new();
+    sandbox.write("data", "content");
+    sandbox.write(
+        "flow.yaml",
+        "
+id: f
+namespace: n
+inputs: [{id: file, type: FILE}]
+tasks:
+  - id: one
+    type: io.kestra.plugin.scripts.shell.Commands
+    containerImage: busybox
+    taskRunner: {config: {masterUrl: https://ok}}
+    inputFiles: {a.txt: '{{ inputs.file }}'}
+    commands: [publish count 2, copy a.txt b.txt, keep kept k.txt]
+  - id: two
+    type: io.kestra.plugin.scripts.shell.Commands
+    containerImage: busybox
+    taskRunner: {config: {masterUrl: https://ok}}
+    inputFiles: {c.txt: \"{{ outputs.one.outputFiles['b.txt'] }}\"}
+    commands: ['say {{ outputs.one.vars.count }}', copy c.txt d.txt]
+",
+    );
+    let run = sandbox
+        .podrun(&[
+            "run",
+            "flow.yaml",
+            "-i",
+            "file=@data",
+            "--execution-id",
+            "x",
+            "--outputs",
+            "out",
+        ])
+        .expect(0);
+    assert!(
+        run.out
+            .starts_with("execution x of flow n.f; to take it up again: podrun attach x\n"),
+        "{}",
+        run.out
+    );
+    for (name, content) in [
+        ("one/b.txt", "content"),
+        ("one/k.txt", "kept"),
+        ("two/d.txt", "content"),
+    ] {
+        let path = sandbox.path("out").join(name);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content, "{name}");
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o640,
+            "{name}"
+        );
+    }
+    assert_eq!(
+        sandbox.podrun(&["logs", "x"]).expect(0).out,
+        "two | line 1\ntwo | line 2\n"
+    );
+    assert_eq!(sandbox.podrun(&["logs", "x", "--task", "one"]).expect(0).out, "");
+    assert_eq!(sandbox.history("x", "one"), ["created", "deleted"]);
+    assert_eq!(sandbox.state("x").as_deref(), Some("succeeded"));
+}
+
+#[test]
+fn a_task_that_fails_ends_the_flow_and_keeps_its_files() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["say 1\nkeep text k.txt\nexit 7", "say 1"]);
+    let run = sandbox
+        .podrun(&["run", "flow.yaml", "--execution-id", "x", "--outputs", "out"])
+        .expect(1);
+    assert!(
+        run.out.contains("t1: failed") && run.out.contains("exit code 7"),
+        "{}",
+        run.out
+    );
+    assert!(sandbox.path("out/t1/k.txt").exists());
+    assert!(sandbox.history("x", "t2").is_empty());
+    assert_eq!(sandbox.state("x").as_deref(), Some("failed"));
+    // The same command tells the same end, and runs nothing.
+    sandbox.podrun(&["run", "flow.yaml", "--execution-id", "x"]).expect(1);
+    assert_eq!(sandbox.history("x", "t1"), ["created", "deleted"]);
+}
+
+#[test]
+fn json_has_an_object_for_everything() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["say 2\npublish v {\"a\":1}"]);
+    let reports = sandbox.podrun(&["run", "flow.yaml", "--json"]).expect(0).reports();
+    let types: Vec<&str> = reports.iter().map(|report| report["type"].as_str().unwrap()).collect();
+    let expected = [
+        "execution",
+        "task",
+        "phase",
+        "log",
+        "log",
+        "output",
+        "phase",
+        "task-ended",
+        "execution-ended",
+    ];
+    assert_eq!(types, expected);
+    assert_eq!(reports[5]["value"]["a"], 1);
+}
+
+#[test]
+fn quiet_prints_only_what_the_script_wrote() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["say 2"]);
+    let run = sandbox.podrun(&["run", "-q", "flow.yaml"]).expect(0);
+    assert_eq!((run.out.as_str(), run.error.as_str()), ("line 1\nline 2\n", ""));
+}
+
+#[test]
+fn no_credential_reaches_the_state_folder_or_the_output() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["say 1", "exit 1"]);
+    let run = sandbox.podrun(&["run", "-v", "flow.yaml"]).expect(1);
+    assert!(!run.out.contains("s3cret") && !run.error.contains("s3cret"));
+    assert!(
+        holds(&sandbox.path("state"), "busybox"),
+        "the search finds what is there"
+    );
+    assert!(!holds(&sandbox.path("state"), "s3cret"));
+}
+
+#[test]
+fn refusals_of_the_cluster_have_their_codes_and_leave_the_execution_unfinished() {
+    let sandbox = Sandbox::new();
+    for (kind, code, state) in [
+        ("unavailable", 3, "unfinished"),
+        ("denied", 3, "unfinished"),
+        ("conflict", 4, "unfinished"),
+        ("invalid", 2, "failed"),
+    ] {
+        sandbox.flow(&[&format!("fail before {kind}")]);
+        sandbox
+            .podrun(&["run", "flow.yaml", "--execution-id", kind])
+            .expect(code);
+        assert_eq!(sandbox.state(kind).as_deref(), Some(state), "{kind}");
+    }
+}
+
+#[test]
+fn another_unfinished_execution_is_pointed_out() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["fail unavailable"]);
+    sandbox
+        .podrun(&["run", "flow.yaml", "--execution-id", "first"])
+        .expect(3);
+    sandbox.flow(&["say 1"]);
+    let run = sandbox.podrun(&["run", "flow.yaml"]).expect(0);
+    assert!(
+        run.error.contains("execution first of this flow is unfinished"),
+        "{}",
+        run.error
+    );
+}
+
+#[test]
+fn a_runner_cannot_leave_its_folder() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["climb"]);
+    let run = sandbox.podrun(&["run", "flow.yaml", "--execution-id", "x"]).expect(70);
+    assert!(
+        run.error
+            .contains("names an output file outside of its folder: `../../escaped`"),
+        "{}",
+        run.error
+    );
+}

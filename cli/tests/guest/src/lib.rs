@@ -1,0 +1,293 @@
+//! A runner whose cluster is the folder `/outputs`: `pod` lies there while a task exists, and `history` tells what was
+//! created and deleted. Its scripts are lists of words, so that a test can say what a task does:
+//!
+//! - `set -e`: nothing
+//! - `say N`: N log lines, each with a cursor
+//! - `copy INPUT OUTPUT`: an input file comes back as an output file of the working directory
+//! - `keep TEXT OUTPUT`: a file of the output directory
+//! - `publish NAME JSON`: an output
+//! - `wait`: until the host cancels or detaches, or `/outputs/go` is there
+//! - `fail KIND`: an error of that kind
+//! - `climb`: an outcome with a file outside of its folder
+//! - `exit CODE`
+//!
+//! It checks what the contract promises it: that the same id always brings the same task.
+
+mod bindings {
+    wit_bindgen::generate!({ path: "../../../wit", world: "task-runner" });
+}
+
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+use bindings::exports::podrun::task_runner::runner::{Descriptor, Directories, Guest};
+use bindings::podrun::task_runner::host::{self, Directive};
+use bindings::podrun::task_runner::types::{
+    Connection, Diagnostic, Error, Event, Level, LogLine, LogSource, Origin, Outcome, Output, OutputFile, Phase,
+    Snapshot, Status, Task,
+};
+use serde_json::Value;
+
+struct FolderRunner;
+
+bindings::export!(FolderRunner with_types_in bindings);
+
+impl Guest for FolderRunner {
+    fn describe() -> Descriptor {
+        Descriptor {
+            name: "folder".to_owned(),
+            version: "1".to_owned(),
+            config_schema: r#"{"properties": {"masterUrl": {}, "oauthToken": {}, "kubeconfig": {}, "context": {}}}"#
+                .to_owned(),
+            task_schema: r#"{"properties": {"namespace": {}, "delete": {}, "pullPolicy": {}}}"#.to_owned(),
+        }
+    }
+
+    fn connect(config: String) -> Result<Connection, Error> {
+        match server(&config).as_str() {
+            "https://bad" => Err(Error::InvalidArgument("config.masterUrl: bad".to_owned())),
+            _ => Ok(Connection {
+                endpoints: Vec::new(),
+                credential_command: None,
+            }),
+        }
+    }
+
+    fn layout(_: String, id: String) -> Result<Directories, Error> {
+        Ok(Directories {
+            working_dir: format!("/work/{id}"),
+            output_dir: format!("/out/{id}"),
+        })
+    }
+
+    fn run(_: String, task: Task, after: Option<String>) -> Result<Outcome, Error> {
+        Execution {
+            task,
+            told: 0,
+            after: after.map_or(0, |cursor| cursor.parse().expect("a number")),
+        }
+        .run()
+    }
+
+    fn attach(_: String, _: String, _: Option<String>) -> Result<Outcome, Error> {
+        Err(Error::Other("this host takes tasks up through `run`".to_owned()))
+    }
+
+    fn kill(config: String, _: String, _: Option<u32>) -> Result<(), Error> {
+        match server(&config).as_str() {
+            "https://unkillable" => Err(Error::Unavailable("the cluster does not answer".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    fn status(_: String, handle: String) -> Result<Snapshot, Error> {
+        Err(Error::NotFound(handle))
+    }
+
+    fn list(_: String, _: Vec<(String, String)>) -> Result<Vec<Snapshot>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn check(config: String) -> Result<Vec<Diagnostic>, Error> {
+        let mut findings = vec![Diagnostic {
+            level: Level::Info,
+            message: "reachable".to_owned(),
+        }];
+        match server(&config).as_str() {
+            "https://unfit" => findings.push(Diagnostic {
+                level: Level::Error,
+                message: "may not create pods".to_owned(),
+            }),
+            "https://gone" => return Err(Error::Unavailable("no answer from https://gone".to_owned())),
+            _ => {}
+        }
+        Ok(findings)
+    }
+
+    fn render(_: String, task: Task, _: bool) -> Result<String, Error> {
+        Ok(task.id)
+    }
+}
+
+fn server(config: &str) -> String {
+    let config: Value = serde_json::from_str(config).expect("config is JSON");
+    config
+        .get("masterUrl")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// One call of `run`.
+struct Execution {
+    task: Task,
+    /// Lines and outputs told so far: the cursor.
+    told: u32,
+    /// Those that the host has already.
+    after: u32,
+}
+
+impl Execution {
+    fn run(mut self) -> Result<Outcome, Error> {
+        let script = self.task.command.last().expect("a command").clone();
+        if let Some(kind) = script.lines().find_map(|line| line.strip_prefix("fail before ")) {
+            return Err(error(kind));
+        }
+        self.emit(&[Event::Started(self.task.id.clone())])?;
+        let description = format!("{:?}", self.task);
+        match fs::read_to_string("/outputs/pod") {
+            Ok(before) if before != description => return Err(Error::Conflict(self.task.id.clone())),
+            Ok(_) => {}
+            Err(_) => {
+                history("created");
+                fs::write("/outputs/pod", &description).expect("the folder is writable");
+            }
+        }
+        self.emit(&[Event::Phase(Phase::Running)])?;
+        let mut outcome = Outcome {
+            status: Status::Succeeded,
+            reason: None,
+            retryable: false,
+            exit_code: Some(0),
+            message: String::new(),
+            files: Vec::new(),
+            started: Some(1_000),
+            finished: Some(2_000),
+            details: vec![("pod".to_owned(), self.task.id.clone())],
+        };
+        for line in script.lines() {
+            self.step(line, &mut outcome)?;
+            if outcome.status != Status::Succeeded {
+                break;
+            }
+        }
+        self.emit(&[Event::Phase(Phase::Collecting)])?;
+        host::emit(&[Event::Ended(outcome.clone())], None);
+        if fs::remove_file("/outputs/pod").is_ok() {
+            history("deleted");
+        }
+        Ok(outcome)
+    }
+
+    fn step(&mut self, line: &str, outcome: &mut Outcome) -> Result<(), Error> {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words.as_slice() {
+            ["set", "-e"] => {}
+            ["say", count] => {
+                for number in 1..=count.parse().expect("a count") {
+                    self.tell(log(&format!("line {number}")), outcome)?;
+                }
+            }
+            ["publish", name, value] => {
+                let output = Output {
+                    name: (*name).to_owned(),
+                    value: (*value).to_owned(),
+                };
+                self.tell(Event::Output(output), outcome)?;
+            }
+            ["copy", from, to] => {
+                let content = fs::read(format!("/inputs/{from}")).expect("the input is staged");
+                outcome.files.push(leave(Origin::WorkingDir, to, &content));
+            }
+            ["keep", text, name] => outcome.files.push(leave(Origin::OutputDir, name, text.as_bytes())),
+            ["wait"] => {
+                while !fs::exists("/outputs/go").expect("the folder is readable") {
+                    self.obey(host::emit(&[], None), outcome)?;
+                    if outcome.status != Status::Succeeded {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            ["fail", kind] => return Err(error(kind)),
+            ["climb"] => outcome.files.push(OutputFile {
+                origin: Origin::WorkingDir,
+                path: "../../escaped".to_owned(),
+                size: 0,
+                mode: 0o644,
+                sha256: String::new(),
+            }),
+            ["exit", code] => {
+                outcome.status = Status::Failed;
+                outcome.reason = Some("exit-code".to_owned());
+                outcome.exit_code = Some(code.parse().expect("a code"));
+                outcome.message = format!("the script ended with exit code {code}");
+            }
+            _ => return Err(Error::InvalidArgument(format!("no such word: {line}"))),
+        }
+        Ok(())
+    }
+
+    /// Tell what the cursor counts, unless the host has it already.
+    fn tell(&mut self, event: Event, outcome: &mut Outcome) -> Result<(), Error> {
+        self.told += 1;
+        if self.told > self.after {
+            let directive = host::emit(&[event], Some(&self.told.to_string()));
+            self.obey(directive, outcome)?;
+        }
+        Ok(())
+    }
+
+    fn emit(&self, events: &[Event]) -> Result<(), Error> {
+        match host::emit(events, None) {
+            Directive::Detach => Err(Error::Detached(self.task.id.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    fn obey(&self, directive: Directive, outcome: &mut Outcome) -> Result<(), Error> {
+        match directive {
+            Directive::Proceed => {}
+            Directive::Detach => return Err(Error::Detached(self.task.id.clone())),
+            Directive::Cancel => {
+                outcome.status = Status::Cancelled;
+                outcome.message = "cancelled".to_owned();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn history(what: &str) {
+    let file = fs::File::options().append(true).create(true).open("/outputs/history");
+    writeln!(file.expect("the folder is writable"), "{what}").expect("the folder is writable");
+}
+
+fn leave(origin: Origin, name: &str, content: &[u8]) -> OutputFile {
+    let folder = match origin {
+        Origin::WorkingDir => "work",
+        Origin::OutputDir => "out",
+    };
+    fs::create_dir_all(format!("/outputs/{folder}")).expect("the folder is writable");
+    fs::write(format!("/outputs/{folder}/{name}"), content).expect("the folder is writable");
+    OutputFile {
+        origin,
+        path: name.to_owned(),
+        size: content.len() as u64,
+        mode: 0o640,
+        sha256: "0".repeat(64),
+    }
+}
+
+fn error(kind: &str) -> Error {
+    let text = "as the script asked".to_owned();
+    match kind {
+        "invalid" => Error::InvalidArgument(text),
+        "conflict" => Error::Conflict(text),
+        "denied" => Error::AccessDenied(text),
+        "unavailable" => Error::Unavailable(text),
+        _ => Error::Other(text),
+    }
+}
+
+fn log(message: &str) -> Event {
+    Event::Log(LogLine {
+        source: Some(LogSource::Stdout),
+        level: Level::Info,
+        time: 1_000,
+        message: message.to_owned(),
+        partial: false,
+        lossy: false,
+    })
+}
