@@ -323,6 +323,7 @@ impl<'c> Ending<'c> {
                     )
                     .into());
                 };
+                self.session.flush_news()?;
                 let name = self.watched.name().to_owned();
                 match stage::stage(self.cluster, self.session, &name, inputs).await {
                     Ok(()) => staged = true,
