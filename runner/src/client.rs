@@ -153,6 +153,7 @@ impl<'s> Cluster<'s> {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(200);
         let mut renewed = false;
+        let mut tries: u32 = 0;
         loop {
             let error = match tokio::time::timeout(RESPONSE_TIMEOUT, call(self.client())).await {
                 Ok(Ok(value)) => return Ok(value),
@@ -173,10 +174,16 @@ impl<'s> Cluster<'s> {
             if !transient(&error) || begun.elapsed() + pause > patience {
                 return Err(error);
             }
-            self.session.note(
-                Level::Warn,
-                format!("{} {}: {}; trying again", action.verb, action.resource, brief(&error)),
-            );
+            tries += 1;
+            // Said ever more rarely: a long outage is one piece of news.
+            if u32::is_power_of_two(tries) {
+                let (Action { verb, resource }, seconds) = (action, patience.as_secs());
+                let why = brief(&error);
+                self.session.note(
+                    Level::Warn,
+                    format!("{verb} {resource}: {why}; trying again for up to {seconds} s"),
+                );
+            }
             tokio::time::sleep(jitter(pause)).await;
             pause = (pause * 2).min(Duration::from_secs(5));
         }
