@@ -19,7 +19,10 @@ async fn main() -> Result<(), Failure> {
         return Err("usage: footprint COMPONENT [CONFIG TASK.json RUNS]".into());
     };
     let cache = tempfile::tempdir()?;
-    let options = Options { cache_dir: Some(cache.path().to_owned()), ..Options::default() };
+    let options = Options {
+        cache_dir: Some(cache.path().to_owned()),
+        ..Options::default()
+    };
     for what in ["compile", "load from the cache", "load from the cache"] {
         let start = Instant::now();
         Host::new(options.clone())?.load(Path::new(component)).await?;
@@ -33,15 +36,24 @@ async fn main() -> Result<(), Failure> {
         calls.push(start.elapsed());
     }
     calls.sort();
-    println!("one call (describe), median of 100: {:?}", calls.get(calls.len() / 2).ok_or("no calls")?);
+    println!(
+        "one call (describe), median of 100: {:?}",
+        calls.get(calls.len() / 2).ok_or("no calls")?
+    );
     println!("resident before any run: {}", resident()?);
 
     let [config, task, runs] = rest else { return Ok(()) };
-    let target = Target { config: std::fs::read_to_string(config)?, credentials: None };
+    let target = Target {
+        config: std::fs::read_to_string(config)?,
+        credentials: None,
+    };
     let task: Task = serde_json::from_str(&std::fs::read_to_string(task)?)?;
     let mut waiting: Vec<Run> = Vec::new();
     for number in 0..runs.parse::<usize>()? {
-        let task = Task { id: format!("{}-{number}", task.id), ..task.clone() };
+        let task = Task {
+            id: format!("{}-{number}", task.id),
+            ..task.clone()
+        };
         let mut run = runner.start(&target, task, Folders::default(), None);
         match run.next().await {
             Some(batch) => batch.commit(),
@@ -65,6 +77,9 @@ async fn main() -> Result<(), Failure> {
 
 fn resident() -> Result<String, Failure> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("/proc tells no VmRSS")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .ok_or("/proc tells no VmRSS")?;
     Ok(line.trim().to_owned())
 }

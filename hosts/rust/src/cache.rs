@@ -212,7 +212,7 @@ mod tests {
             fs::write(&file, bad).unwrap();
             assert!(load(&Engine::default(), &file).is_err());
             cache.component(&Engine::default(), EMPTY).unwrap();
-            assert_eq!(files(&cache), [file.clone()]);
+            assert_eq!(files(&cache), std::slice::from_ref(&file));
             assert!(
                 fs::read(&file).unwrap() == good,
                 "a file of {} bytes was kept",

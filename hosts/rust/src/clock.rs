@@ -36,7 +36,11 @@ pub(crate) struct Meter {
 impl Meter {
     pub(crate) fn new(deadline: Duration) -> Self {
         let ticks = deadline.as_nanos().div_ceil(tick(deadline).as_nanos());
-        Self { deadline, ticks, left: ticks }
+        Self {
+            deadline,
+            ticks,
+            left: ticks,
+        }
     }
 
     /// A call to the host was made.

@@ -39,7 +39,7 @@ async fn compiled_once_and_found_again() {
     assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
     let written = fs::metadata(&file).unwrap().ino();
     load(&folder).await;
-    assert_eq!(files(&folder), [file.clone()]);
+    assert_eq!(files(&folder), std::slice::from_ref(&file));
     assert_eq!(fs::metadata(&file).unwrap().ino(), written, "it was compiled again");
 }
 

@@ -40,8 +40,9 @@ async fn each_call_reaches_the_runner_with_its_arguments() {
 
 #[tokio::test]
 async fn each_error_of_the_contract_arrives_as_itself() {
+    type Check = fn(&Error) -> bool;
     let runner = runner().await;
-    let kinds: [(&str, fn(&Error) -> bool); 7] = [
+    let kinds: [(&str, Check); 7] = [
         (
             "invalid-argument",
             |error| matches!(error, Error::InvalidArgument(text) if text == "said so"),
