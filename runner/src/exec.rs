@@ -35,7 +35,7 @@ pub(crate) enum ExecError {
     #[error("the stream broke: {0}")]
     Broken(String),
     /// The command ended with another exit code than 0.
-    #[error("the command ended with exit code {code:?}: {message}")]
+    #[error("the command failed{}: {message}", code.map(|c| format!(" with exit code {c}")).unwrap_or_default())]
     Failed { code: Option<i32>, message: String },
 }
 

@@ -221,6 +221,13 @@ impl Plan {
             pod: pod_name(&task.id),
             digest: digest(task, &options, inputs),
         };
+        let limit = options.size_limit().and_then(bytes);
+        if let Some(limit) = limit.filter(|limit| inputs.total() as f64 > *limit) {
+            return Err(Error::InvalidArgument(format!(
+                "the input files have {} bytes, `options.volume.sizeLimit` allows {limit}: raise it, or set `options.volume.medium` to DISK",
+                inputs.total()
+            )));
+        }
         let inline = if inputs.is_empty() {
             None
         } else {
@@ -630,6 +637,28 @@ mod tests {
         // The status folder is all that main sees of the runner's own files.
         let mounts = containers(&plan(&task(), &[]))[0].volume_mounts.clone().unwrap();
         assert!(mounts.iter().all(|m| m.name == "files" && m.sub_path.is_some()));
+    }
+
+    #[test]
+    fn inputs_that_cannot_fit_the_volume_are_refused() {
+        let small = Task {
+            options: r#"{"volume": {"sizeLimit": "1Ki"}}"#.into(),
+            ..task()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a"), [0; 1025]).unwrap();
+        let inputs = Inputs::scan(
+            folder.path().into(),
+            &[Input {
+                path: "a".into(),
+                mode: 0o644,
+            }],
+        )
+        .unwrap();
+        let error = Plan::new(&small, "n", Options::parse(&small.options).unwrap(), &inputs)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("options.volume.sizeLimit"), "{error}");
     }
 
     #[test]

@@ -232,6 +232,8 @@ struct Ending<'c> {
     watched: Watched<'c>,
     follower: Follower<'c>,
     said: String,
+    /// Why the pod cannot take the input files.
+    refused: Option<String>,
 }
 
 impl<'c> Ending<'c> {
@@ -255,6 +257,7 @@ impl<'c> Ending<'c> {
             watched: Watched::new(cluster, pod),
             follower,
             said: String::new(),
+            refused: None,
         }
     }
 
@@ -327,6 +330,11 @@ impl<'c> Ending<'c> {
                 let name = self.watched.name().to_owned();
                 match stage::stage(self.cluster, self.session, &name, inputs).await {
                     Ok(()) => staged = true,
+                    // The pod cannot take them: that is an end, and the pod must not wait for ever.
+                    Err(Halt::Error(Error::InvalidArgument(why))) => {
+                        self.refused = Some(why);
+                        return Ok(false);
+                    }
                     // Perhaps the pod is at fault, not the transfer.
                     Err(Halt::Error(error)) => {
                         self.watched.look().await?;
@@ -404,6 +412,16 @@ impl<'c> Ending<'c> {
         let ended = status::outcome(pod, &self.stored);
         let mut outcome = match ended {
             Some(outcome) => outcome,
+            None if self.refused.is_some() => {
+                let message = self.refused.clone().unwrap_or_default();
+                let end = End {
+                    status: Status::Failed,
+                    reason: Some("configuration"),
+                    retryable: false,
+                    message,
+                };
+                status::build(pod, None, end)
+            }
             None if self.watched.gone() => status::deleted(pod),
             None => self.hopeless(Instant::now()).unwrap_or_else(|| status::deleted(pod)),
         };

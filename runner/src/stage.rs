@@ -149,6 +149,9 @@ fn failed(error: ExecError) -> Halt {
             code: Some(96),
             message,
         } => Error::InvalidArgument(message),
+        ExecError::Failed { message, .. } if message.contains("No space left") => Error::InvalidArgument(format!(
+            "the volume is too small for the input files: raise `options.volume.sizeLimit` ({message})"
+        )),
         other => Error::Unavailable(other.to_string()),
     })
 }

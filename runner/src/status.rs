@@ -215,13 +215,13 @@ pub(crate) fn outcome(pod: &Pod, stored: &Stored) -> Option<Outcome> {
 
 /// The outcome of a task that the runner itself gave up or stopped.
 pub(crate) fn build(pod: &Pod, main: Option<&ContainerStateTerminated>, end: End<'_>) -> Outcome {
+    // A program that could not be started has no code of its own, whatever the kubelet reports.
+    let main = main.filter(|m| !matches!(m.reason.as_deref(), Some("StartError" | "ContainerCannotRun")));
     Outcome {
         status: end.status,
         reason: end.reason.map(str::to_owned),
         retryable: end.retryable,
-        exit_code: main
-            .filter(|m| m.container_id.is_some() || m.exit_code != 0)
-            .map(|m| m.exit_code),
+        exit_code: main.map(|m| m.exit_code),
         message: end.message,
         files: Vec::new(),
         started: main.and_then(|m| m.started_at.as_ref()).map(millis).filter(|t| *t > 0),
@@ -503,7 +503,7 @@ mod tests {
         );
         check(
             json!({"exitCode": 128, "reason": "StartError", "message": "exec: \"nope\": not found"}),
-            (Status::Failed, Some("configuration"), Some(128)),
+            (Status::Failed, Some("configuration"), None),
         );
     }
 
