@@ -39,7 +39,8 @@ impl Step {
     pub(crate) fn tick(&mut self, detail: &str) {
         if self.ticked.elapsed() >= TICK {
             self.ticked = Instant::now();
-            eprintln!("  … {} {detail}", Elapsed(self.started.elapsed()));
+            let separator = if detail.is_empty() { "" } else { ", " };
+            eprintln!("  … {}{separator}{detail}", Elapsed(self.started.elapsed()));
         }
     }
 

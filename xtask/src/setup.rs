@@ -166,13 +166,19 @@ fn install(packages: &[&str]) -> Result<()> {
     )?;
     if packages.contains(&"docker-registry") {
         // Its service would hold port 5000; only the program is wanted.
-        let stop: &[&str] = if Path::new("/run/systemd/system").exists() {
-            &["systemctl", "disable", "--now", "docker-registry"]
+        let has_systemd = Path::new("/run/systemd/system").exists();
+        let stop: &[&[&str]] = if has_systemd {
+            &[&["systemctl", "disable", "--now", "docker-registry"]]
         } else {
-            &["/etc/init.d/docker-registry", "stop"]
+            &[
+                &["/etc/init.d/docker-registry", "stop"],
+                &["update-rc.d", "docker-registry", "disable"],
+            ]
         };
-        if let [program, arguments @ ..] = stop {
-            let _ = Command::new(program).args(arguments).output();
+        for command in stop {
+            if let [program, arguments @ ..] = command {
+                let _ = Command::new(program).args(arguments).output();
+            }
         }
     }
     step.done("");
@@ -247,7 +253,8 @@ fn add_python_packages() -> Result<()> {
     Ok(())
 }
 
-/// Installs the Node host's packages once for each version of their list. Node looks for them beside the program that
+/// Installs the Node host's packages once for each version of their list (not with `npm ci`, which refuses a list whose
+/// optional packages of other platforms are not published). Node looks for them beside the program that
 /// imports them; npm's own cache outlives the checkout.
 fn add_node_packages() -> Result<()> {
     let folder = places::workspace()?.join(NODE_HOST);
@@ -260,7 +267,7 @@ fn add_node_packages() -> Result<()> {
         progress::run(
             &mut step,
             Command::new("npm")
-                .args(["ci", "--no-audit", "--no-fund"])
+                .args(["install", "--no-save", "--no-audit", "--no-fund"])
                 .current_dir(&folder),
             &log("npm")?,
         )?;

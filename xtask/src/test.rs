@@ -200,12 +200,12 @@ fn tests_on_own_cluster(report: &mut Report, products: &Products, options: Optio
     let next_name = format!("{name}-next");
     let next = if options.full {
         report.step("cluster with the next API server", || {
-            cluster::bring_up(&next_name, Some(ApiServer::V1_35))
+            cluster::bring_up_with(&next_name, ApiServer::V1_35)
         })
     } else {
         None
     };
-    if let Some(running) = report.step("cluster", || cluster::bring_up(&name, None)) {
+    if let Some(running) = report.step("cluster", || cluster::bring_up(&name)) {
         run_cluster_tests(report, &programs, "podrun-tests", || {
             let mut environment = of_products(products)?;
             environment.extend(of_options(options));

@@ -109,9 +109,14 @@ pub(crate) struct Running {
 }
 
 /// Brings a cluster up with every image that examples and tests use.
-pub(crate) fn bring_up(name: &str, api_server: Option<ApiServer>) -> Result<Running> {
+pub(crate) fn bring_up(name: &str) -> Result<Running> {
+    bring_up_with(name, ApiServer::SameAsNode)
+}
+
+/// Brings a cluster up whose API server is of this version.
+pub(crate) fn bring_up_with(name: &str, api_server: ApiServer) -> Result<Running> {
     let cluster = Cluster::named(name)?;
-    up::up(&cluster, api_server)?;
+    up::up(&cluster, Some(api_server))?;
     image::push_all(cluster.existing()?.ports.registry)?;
     Ok(Running {
         folder: cluster.folder().to_owned(),

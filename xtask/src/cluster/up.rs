@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// Brings the cluster up and returns once a pod can be scheduled.
 pub(crate) fn up(cluster: &Cluster, api_server: Option<ApiServer>) -> Result<()> {
     let binaries = Binaries::ensure()?;
+    // What takes minutes is done before anybody has to wait for the lock.
+    binaries.api_server(api_server.unwrap_or_default())?;
     let _lock = cluster.lock()?;
     let mut step = Step::start(format!("bringing cluster {} up", cluster.name()));
     let decisions = cluster.decide(api_server)?;
