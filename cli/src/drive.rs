@@ -126,13 +126,7 @@ impl Driver<'_> {
             .outcome
             .clone()
             .ok_or_else(|| Error::Internal("a settled task has an outcome".into()))?;
-        let status = crate::names::status(outcome.status);
-        self.ui.show(&[Report::Skipped {
-            task: declared.id.clone(),
-            attempt: task_run.attempt.number,
-            status,
-        }]);
-        self.publish(task_run, &outcome)?;
+        self.conclude(task_run, &outcome, true)?;
         if !task_run.cleaned {
             let target = self.target(declared, scope)?;
             let cleaned = clean(self.runner, &target, task_run).await;
@@ -183,19 +177,7 @@ impl Driver<'_> {
         let followed = follower.follow(run, &task_run).await;
         match followed {
             Ok(Followed::Ended { outcome, cleaned }) => {
-                let phases = self.journal.phases(task_run.id)?;
-                let published = self.publish(&task_run, &outcome)?;
-                let place = |file: &OutputFile| match &published {
-                    Some(folder) => folder.join(&file.path),
-                    None => outputs.join(origin_folder(file.origin)).join(&file.path),
-                };
-                self.ui.show(&[report::of_outcome(
-                    &attempt.task,
-                    attempt.number,
-                    &outcome,
-                    &phases,
-                    &place,
-                )]);
+                self.conclude(&task_run, &outcome, false)?;
                 self.note_cleaning(&task_run, cleaned)?;
                 Ok((task_run, Some(*outcome)))
             }
@@ -237,6 +219,21 @@ impl Driver<'_> {
 
     fn target(&self, declared: &TaskDeclaration, scope: &Scope) -> Result<Target, Error> {
         target(declared, scope, self.renderer, &self.execution.settings.access)
+    }
+
+    /// Hand over what came back, and tell how the task ended.
+    fn conclude(&mut self, task_run: &TaskRun, outcome: &Outcome, earlier: bool) -> Result<(), Error> {
+        let Attempt { task, number, .. } = &task_run.attempt;
+        let published = self.publish(task_run, outcome)?;
+        let outputs = self.folder.task_outputs(task, *number);
+        let place = |file: &OutputFile| match &published {
+            Some(folder) => folder.join(&file.path),
+            None => outputs.join(origin_folder(file.origin)).join(&file.path),
+        };
+        let phases = self.journal.phases(task_run.id)?;
+        let report = report::of_outcome(task, *number, earlier, outcome, &phases, &place);
+        self.ui.show(&[report]);
+        Ok(())
     }
 
     /// Copy outputs to where the caller wants them; where that is.

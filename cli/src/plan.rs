@@ -67,6 +67,20 @@ pub(crate) fn plan(
     renderer: &Renderer,
 ) -> Result<Planned, Problem> {
     let render = |text: &Text| renderer.render(text, &scope.values);
+    // A script cannot open a URI, so a file that is used as text is a mistake.
+    let script = |text: &Text| {
+        let rendered = render(text)?;
+        match scope.files.keys().find(|uri| rendered.contains(uri.as_str())) {
+            None => Ok(rendered),
+            Some(uri) => {
+                let message = format!(
+                    "{} uses the file `{uri}` as text: list it in `inputFiles`, and use its name there",
+                    text.what
+                );
+                Err(Problem::new(&text.place, message))
+            }
+        }
+    };
     let all = |texts: &[Text]| texts.iter().map(render).collect::<Result<Vec<_>, _>>();
     let mut staging = Staging::default();
     for (name, value) in &declared.inputs {
@@ -88,7 +102,7 @@ pub(crate) fn plan(
         };
         staging.add(&name.place, &name.what, path, content, mode)?;
     }
-    let command = command(declared, &render, &mut staging)?;
+    let command = command(declared, &script, &mut staging)?;
     for argument in &command {
         check_argument(declared, argument)?;
     }
@@ -124,7 +138,7 @@ pub(crate) fn plan(
         id: names.id(),
         image,
         command,
-        env: environment(declared, &render)?,
+        env: environment(declared, &script)?,
         inputs: staging.inputs,
         outputs,
         timeout: declared

@@ -32,12 +32,6 @@ pub(crate) enum Report {
         image: String,
         resumed: bool,
     },
-    /// A task that an earlier call of this execution ended.
-    Skipped {
-        task: String,
-        attempt: u32,
-        status: &'static str,
-    },
     /// What a task is doing.
     Phase { task: String, phase: &'static str },
     /// A line that a script wrote.
@@ -96,6 +90,8 @@ pub(crate) struct Line {
 pub(crate) struct TaskEnded {
     pub(crate) task: String,
     pub(crate) attempt: u32,
+    /// It ended in an earlier call of this execution.
+    pub(crate) earlier: bool,
     pub(crate) status: &'static str,
     pub(crate) reason: Option<String>,
     pub(crate) retryable: bool,
@@ -192,6 +188,7 @@ pub(crate) fn of_line(line: StoredLine) -> Line {
 pub(crate) fn of_outcome(
     task: &str,
     attempt: u32,
+    earlier: bool,
     outcome: &Outcome,
     phases: &[(String, i64)],
     place: &dyn Fn(&OutputFile) -> PathBuf,
@@ -222,6 +219,7 @@ pub(crate) fn of_outcome(
     Report::TaskEnded(Box::new(TaskEnded {
         task: task.to_owned(),
         attempt,
+        earlier,
         status: names::status(outcome.status),
         reason: outcome.reason.clone(),
         retryable: outcome.retryable,

@@ -230,7 +230,12 @@ async fn preflight(
         let layout = runner.layout(&target.config, &names.id()).await.map_err(failed)?;
         let mut scope = scope.for_task(&declared.id, &names.task_run(), 1);
         scope.directories(&layout.working_dir, &layout.output_dir);
-        plan::plan(flow, declared, &names, &scope, renderer)?;
+        let mut task = plan::plan(flow, declared, &names, &scope, renderer)?.task;
+        // Rendering checks options and patterns. It has no inputs to look at, and only a refusal counts.
+        task.inputs.clear();
+        if let Err(source @ podrun_host::Error::InvalidArgument(_)) = runner.render(&target, &task, false).await {
+            return Err(failed(source));
+        }
     }
     Ok(())
 }

@@ -42,9 +42,11 @@ pub(crate) fn lines(report: &Report, verbosity: Verbosity) -> Vec<(Tone, String)
             task, image, resumed, ..
         } => line(
             Tone::Normal,
-            format!("{task}: {} in {image}", if *resumed { "taken up" } else { "begins" }),
+            format!(
+                "{task}: {} image {image}",
+                if *resumed { "taken up again," } else { "starting" }
+            ),
         ),
-        Report::Skipped { task, status, .. } => line(Tone::Faint, format!("{task}: {status} before")),
         Report::Phase { task, phase } => line(Tone::Faint, format!("{task}: {phase}")),
         // Log lines are written by whoever shows them: their parts may share a line.
         Report::Log(_) | Report::Progress { .. } => Vec::new(),
@@ -86,6 +88,9 @@ pub(crate) fn lines(report: &Report, verbosity: Verbosity) -> Vec<(Tone, String)
 fn summary(ended: &TaskEnded, verbosity: Verbosity) -> Vec<(Tone, String)> {
     let total: i64 = ended.phases.iter().map(|phase| phase.milliseconds).sum();
     let mut head = format!("{}: {}", ended.task, ended.status);
+    if ended.earlier {
+        head.push_str(" earlier");
+    }
     if !ended.phases.is_empty() {
         head.push_str(&format!(" after {}", duration(total)));
     }

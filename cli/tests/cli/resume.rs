@@ -29,7 +29,7 @@ fn after_kill_9_the_same_command_goes_on_with_the_same_inputs() {
     let again = sandbox
         .podrun(&["run", "flow.yaml", "--execution-id", "x", "--outputs", "out"])
         .expect(0);
-    assert!(again.out.contains("t1: taken up"), "{}", again.out);
+    assert!(again.out.contains("t1: taken up again"), "{}", again.out);
     assert_eq!(
         std::fs::read_to_string(sandbox.path("out/t1/out.txt")).unwrap(),
         "before"

@@ -84,6 +84,8 @@ fn properties_of_the_runner_are_checked_before_anything_begins() {
     insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml"], 2), @"error: flow.yaml:7:18: unknown property of the task runner of `t`: `pulPolicy`: did you mean `pullPolicy`?");
     sandbox.write("flow.yaml", &task("config: {masterurl: x}"));
     insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml"], 2), @"error: flow.yaml:7:27: unknown property of `config` of task `t`: `masterurl`: did you mean `masterUrl`?");
+    sandbox.write("flow.yaml", &task("namespace: Bad, config: {masterUrl: x}"));
+    insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml"], 2), @"error: task `t`: invalid argument: options.namespace: Bad is no name");
     sandbox.write(
         "flow.yaml",
         &task("config: {masterUrl: 'https://bad', oauthToken: s3cret}"),

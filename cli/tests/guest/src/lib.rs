@@ -106,6 +106,9 @@ impl Guest for FolderRunner {
     }
 
     fn render(_: String, task: Task, _: bool) -> Result<String, Error> {
+        if task.options.contains("Bad") {
+            return Err(Error::InvalidArgument("options.namespace: Bad is no name".to_owned()));
+        }
         Ok(task.id)
     }
 }
