@@ -10,5 +10,5 @@ mod scenario;
 
 pub use audit::{Audit, Created, Deleted};
 pub use place::{Place, Podrun, variable};
-pub use proxy::{Moment, Proxy, Target, Trap};
+pub use proxy::{Harm, Moment, Proxy, Target, Trap};
 pub use scenario::{Kill, LINES, Scenario, Way};

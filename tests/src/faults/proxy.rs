@@ -1,4 +1,5 @@
-//! A proxy in front of the API server that can be stopped at one request, before or after the server gets it.
+//! A proxy in front of the API server that can be stopped at one request, before or after the server gets it, and that
+//! can do harm to answers.
 //!
 //! It ends TLS on both sides, so it sees requests and not bytes. Its own certificate is made for it, and the caller's
 //! credential passes through: a token in the request, a certificate by being shown again.
@@ -60,6 +61,18 @@ pub struct Trap {
     pub moment: Moment,
 }
 
+/// What may befall an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// It is empty, and the server never sees the request. So the API server answers when asked for the log of a pod that
+    /// has no node yet.
+    Empty,
+    /// One bit of it is wrong, so many bytes after its begin.
+    Damaged(usize),
+    /// It breaks off after so many bytes.
+    Cut(usize),
+}
+
 /// A running proxy. It ends with this value.
 #[derive(Debug)]
 pub struct Proxy {
@@ -72,7 +85,16 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Shared {
     trap: Mutex<Option<Trap>>,
+    /// What befalls the next answers to such requests, and how many of them.
+    harm: Mutex<Option<(Target, usize, Harm)>>,
     caught: watch::Sender<bool>,
+}
+
+/// What the answers to one request are to be stopped at or suffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Stop(Moment),
+    Suffer(Harm),
 }
 
 impl Proxy {
@@ -99,6 +121,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let shared = Arc::new(Shared {
             trap: Mutex::new(None),
+            harm: Mutex::new(None),
             caught: watch::Sender::new(false),
         });
         let address = listener.local_addr()?;
@@ -132,6 +155,11 @@ impl Proxy {
         *self.shared.trap.lock().unwrap_or_else(PoisonError::into_inner) = Some(trap);
     }
 
+    /// Do harm to the next `times` answers to such requests.
+    pub fn harm(&self, target: Target, times: usize, harm: Harm) {
+        *self.shared.harm.lock().unwrap_or_else(PoisonError::into_inner) = Some((target, times, harm));
+    }
+
     /// Returns when a request was caught.
     pub async fn caught(&self) {
         // The sender lives as long as this proxy.
@@ -155,6 +183,16 @@ impl Shared {
             return None;
         }
         trap.take().map(|trap| trap.moment)
+    }
+
+    /// What the answer to this request suffers.
+    fn strike(&self, target: Option<Target>) -> Option<Harm> {
+        let mut harm = self.harm.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, times, kind) = harm
+            .as_mut()
+            .filter(|(struck, left, _)| Some(*struck) == target && *left > 0)?;
+        *times -= 1;
+        Some(*kind)
     }
 
     /// Tell that the moment has come.
@@ -211,6 +249,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, upstream: Upstream
 
 type Down = tokio_rustls::server::TlsStream<TcpStream>;
 type Up = tokio_rustls::client::TlsStream<TcpStream>;
+type Caller = tokio::sync::Mutex<WriteHalf<Down>>;
 
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, upstream: Upstream, shared: Arc<Shared>) -> Result<()> {
     stream.set_nodelay(true)?;
@@ -220,11 +259,12 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, upstream: Upstream
     let up = upstream.connector.connect(upstream.name, up).await?;
     let (from_caller, to_caller) = split(down);
     let (from_server, to_server) = split(up);
-    // What the answers shall be stopped at; set before their request is passed on.
-    let (stop, stopped) = watch::channel(None);
+    let to_caller = tokio::sync::Mutex::new(to_caller);
+    // Set before the request is passed on.
+    let (course, followed) = watch::channel(None);
     tokio::select! {
-        done = requests(from_caller, to_server, &shared, stop) => done,
-        done = answers(from_server, to_caller, &shared, stopped) => done,
+        done = requests(from_caller, to_server, &to_caller, &shared, course) => done,
+        done = answers(from_server, &to_caller, &shared, followed) => done,
     }
 }
 
@@ -232,8 +272,9 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, upstream: Upstream
 async fn requests(
     mut from: ReadHalf<Down>,
     mut to: WriteHalf<Up>,
+    back: &Caller,
     shared: &Shared,
-    stop: watch::Sender<Option<Moment>>,
+    course: watch::Sender<Option<Course>>,
 ) -> Result<()> {
     let mut buffer = Vec::new();
     loop {
@@ -246,7 +287,14 @@ async fn requests(
         if moment == Some(Moment::Before) {
             return shared.catch().await;
         }
-        stop.send_replace(moment);
+        let harm = shared.strike(request.target);
+        if harm == Some(Harm::Empty) {
+            let mut back = back.lock().await;
+            back.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?;
+            back.flush().await?;
+            continue;
+        }
+        course.send_replace(moment.map(Course::Stop).or(harm.map(Course::Suffer)));
         to.write_all(&head).await?;
         if moment == Some(Moment::Passed) {
             shared.tell();
@@ -276,30 +324,35 @@ async fn requests(
 /// Passes answers on.
 async fn answers(
     mut from: ReadHalf<Up>,
-    mut to: WriteHalf<Down>,
+    back: &Caller,
     shared: &Shared,
-    stop: watch::Receiver<Option<Moment>>,
+    course: watch::Receiver<Option<Course>>,
 ) -> Result<()> {
     let mut buffer = Vec::with_capacity(64 * 1024);
-    // Counted from the answer that is to be stopped: a connection serves several requests.
-    let mut received = 0;
+    // Counted from the answer that something befalls: a connection serves several requests.
+    let mut before = 0;
     loop {
         buffer.clear();
         if from.read_buf(&mut buffer).await? == 0 {
-            to.shutdown().await?;
+            back.lock().await.shutdown().await?;
             return Ok(());
         }
-        if stop.borrow().is_some() {
-            received += buffer.len();
+        let course = *course.borrow();
+        let received = before + buffer.len();
+        match course {
+            Some(Course::Stop(Moment::After)) => return shared.catch().await,
+            Some(Course::Stop(Moment::Received(limit))) if received > limit => return shared.catch().await,
+            Some(Course::Suffer(Harm::Cut(limit))) if received > limit => bail!("cut as asked"),
+            Some(Course::Suffer(Harm::Damaged(place))) => {
+                let byte = place.checked_sub(before).and_then(|place| buffer.get_mut(place));
+                byte.into_iter().for_each(|byte| *byte ^= 1);
+            }
+            _ => {}
         }
-        let stops = match *stop.borrow() {
-            Some(Moment::After) => true,
-            Some(Moment::Received(limit)) => received > limit,
-            _ => false,
-        };
-        if stops {
-            return shared.catch().await;
+        if course.is_some() {
+            before = received;
         }
+        let mut to = back.lock().await;
         to.write_all(&buffer).await?;
         to.flush().await?;
     }
@@ -434,8 +487,12 @@ mod tests {
                 number: 2,
                 moment: Moment::After,
             })),
+            harm: Mutex::new(Some((Target::Log, 1, Harm::Empty))),
             caught: watch::Sender::new(false),
         };
+        assert_eq!(shared.strike(Some(Target::Create)), None);
+        assert_eq!(shared.strike(Some(Target::Log)), Some(Harm::Empty));
+        assert_eq!(shared.strike(Some(Target::Log)), None);
         assert_eq!(shared.spring(Some(Target::Create)), None);
         assert_eq!(shared.spring(Some(Target::Delete)), None);
         assert_eq!(shared.spring(Some(Target::Create)), Some(Moment::After));

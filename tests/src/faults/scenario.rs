@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{ChildStdout, Command};
 use tokio::sync::mpsc;
 
-use super::{Audit, Moment, Place, Podrun, Proxy, Target, Trap};
+use super::{Audit, Harm, Moment, Place, Podrun, Proxy, Target, Trap};
 
 /// Lines that the script writes, over about two seconds.
 pub const LINES: usize = 400;
@@ -177,18 +177,21 @@ impl Scenario {
                 "{}: a pod is created, and the journal does not know its handle",
                 self.id
             ),
+            (Target::Exec("out-files"), _) => {
+                let out = self.collected();
+                ensure!(
+                    !out.join("out.bin").exists(),
+                    "{}: a file has its final name before it is complete",
+                    self.id
+                );
+            }
             (Target::Delete, _) => {
                 ensure!(
                     kept.outcome.is_some(),
                     "{}: the pod is deleted, and the journal does not know the outcome",
                     self.id
                 );
-                self.check_file(
-                    &self
-                        .podrun
-                        .state()
-                        .join(format!("executions/{}/tasks/work.1/outputs/work", self.id)),
-                )?;
+                self.check_file(&self.collected())?;
             }
             _ => {}
         }
@@ -198,6 +201,40 @@ impl Scenario {
     /// The phase that the journal knows: `ended` once it has the outcome.
     pub fn phase(&self) -> Result<Option<String>> {
         Ok(self.journal()?.and_then(|kept| kept.phase))
+    }
+
+    /// Does harm to the next `times` answers that this host gets to such requests.
+    pub fn harm(&self, target: Target, times: usize, harm: Harm) {
+        self.proxy.harm(target, times, harm);
+    }
+
+    /// Runs the command to an end that is the loss of its outputs, and checks that none is taken for one.
+    pub async fn lose_outputs(&self) -> Result<()> {
+        let output = within(self.command().output()).await?;
+        ensure!(
+            output.status.code() == Some(1),
+            "{}: {}\n{}",
+            self.id,
+            output.status,
+            text(&output)
+        );
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let ended = printed
+            .lines()
+            .find(|line| line.contains("\"task-ended\""))
+            .context("no task ended")?;
+        let ended: Value = serde_json::from_str(ended)?;
+        ensure!(
+            ended["reason"] == "outputs-lost" && ended["exitCode"] == 0,
+            "{}: {ended}",
+            self.id
+        );
+        ensure!(
+            !self.collected().join("out.bin").exists(),
+            "{}: a damaged file has its final name",
+            self.id
+        );
+        Ok(())
     }
 
     /// Runs the same command again, to its end, and checks everything that can be seen from here.
@@ -222,17 +259,22 @@ impl Scenario {
             difference(&expected, &found)
         );
         self.check_file(&self.folder.path().join("out/work"))?;
-        let state = self.podrun.state().join("executions").join(&self.id);
-        self.check_file(&state.join("tasks/work.1/outputs/work"))?;
+        self.check_file(&self.collected())?;
         // Whatever is written under a temporary name has a dot in front of it.
         let hidden = |path: &PathBuf| {
             let below = path.strip_prefix(self.folder.path()).unwrap_or(path);
-            below.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'))
+            below
+                .components()
+                .any(|part| part.as_os_str().to_string_lossy().starts_with('.'))
         };
         let mut strays = files(&self.podrun.state())?;
         strays.extend(files(&self.folder.path().join("out"))?);
         strays.retain(hidden);
-        ensure!(strays.is_empty(), "{}: unfinished files are left behind: {strays:?}", self.id);
+        ensure!(
+            strays.is_empty(),
+            "{}: unfinished files are left behind: {strays:?}",
+            self.id
+        );
         let ps = Command::from(self.podrun.command(&["ps", "--json"])).output().await?;
         let row: Value = serde_json::from_slice(&ps.stdout)
             .with_context(|| format!("`ps` lists not one execution: {}", String::from_utf8_lossy(&ps.stdout)))?;
@@ -284,6 +326,12 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// Where the runner puts output files.
+    fn collected(&self) -> PathBuf {
+        let execution = self.podrun.state().join("executions").join(&self.id);
+        execution.join("tasks/work.1/outputs/work")
     }
 
     /// The folder holds one file, equal to what went in.
@@ -354,7 +402,8 @@ impl Phases {
             let mut lines = BufReader::new(stdout).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 let report: Value = serde_json::from_str(&line).unwrap_or_default();
-                if let ("phase", Some(phase)) = (report["type"].as_str().unwrap_or_default(), report["phase"].as_str()) {
+                if let ("phase", Some(phase)) = (report["type"].as_str().unwrap_or_default(), report["phase"].as_str())
+                {
                     // Nobody may want to know.
                     let _ = sender.send(phase.to_owned());
                 }
