@@ -244,7 +244,8 @@ impl Driver<'_> {
         let attempt = &task_run.attempt;
         let to = files::published(folder, &attempt.task);
         reach(Point::BeforePublished);
-        files::publish(outcome, &self.folder.task_outputs(&attempt.task, attempt.number), &to)?;
+        let from = self.folder.task_outputs(&attempt.task, attempt.number);
+        files::publish(outcome, &from, &to, &attempt.execution)?;
         reach(Point::AfterPublished);
         Ok(Some(to))
     }

@@ -27,6 +27,8 @@ pub(crate) enum Point {
     AfterCleaned,
     /// Around copying output files to the folder of `--outputs`.
     BeforePublished,
+    /// A copy is complete under its temporary name.
+    AmidPublished,
     AfterPublished,
     /// Around the execution's last transaction.
     BeforeFinished,

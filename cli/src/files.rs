@@ -1,13 +1,14 @@
 //! Files on this machine: what a task is given, and where its outputs go.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use podrun_host::{Outcome, OutputFile};
 
 use crate::error::{Error, named, state};
+use crate::faults::{Point, reach};
 use crate::plan::{Content, Staged};
 use crate::scope::origin_folder;
 use crate::state::private_folder;
@@ -15,7 +16,7 @@ use crate::state::private_folder;
 /// Fill the folder that becomes the task's `/inputs`. What an interrupted call left there is replaced.
 pub(crate) fn stage(files: &[Staged], folder: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(state("empty", folder)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(state("empty", folder)(error)),
         _ => {}
     }
     private_folder(folder)?;
@@ -37,7 +38,7 @@ pub(crate) fn stage(files: &[Staged], folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(content)?;
     file.sync_all()
@@ -61,34 +62,39 @@ pub(crate) fn check(outcome: &Outcome) -> Result<(), Error> {
 }
 
 /// Copy the output files of a task to the folder that `--outputs` names, each complete or not at all. Files that are
-/// there already are replaced.
-pub(crate) fn publish(outcome: &Outcome, from: &Path, to: &Path) -> Result<(), Error> {
+/// there already are replaced. `execution` names the temporary file, so that a resumed call finds and replaces what a
+/// killed one left, and two executions do not meet.
+pub(crate) fn publish(outcome: &Outcome, from: &Path, to: &Path, execution: &str) -> Result<(), Error> {
     fs::create_dir_all(to).map_err(named("create", to))?;
+    let part = to.join(format!(".podrun-{execution}.part"));
     // Where both directories hold a file of that name, the one that `outputFiles` asked for is meant.
     let mut files: Vec<&OutputFile> = outcome.files.iter().collect();
     files.sort_by_key(|file| matches!(file.origin, podrun_host::Origin::WorkingDir));
     for file in files {
         let source = from.join(origin_folder(file.origin)).join(&file.path);
-        publish_one(&source, &to.join(&file.path), file.mode)?;
+        publish_one(&source, &part, &to.join(&file.path), file.mode)?;
     }
     Ok(())
 }
 
-fn publish_one(source: &Path, target: &Path, mode: u32) -> Result<(), Error> {
-    let folder = target.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(named("create", folder))?;
+fn publish_one(source: &Path, part: &Path, target: &Path, mode: u32) -> Result<(), Error> {
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder).map_err(named("create", folder))?;
+    }
+    // What was left may not be writable.
+    match fs::remove_file(part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named("remove", part)(error)),
+        _ => {}
+    }
     let mut from = File::open(source).map_err(state("read", source))?;
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(named("write in", folder))?;
-    std::io::copy(&mut from, &mut temporary).map_err(named("write", target))?;
+    let mut file = File::create_new(part).map_err(named("create", part))?;
     let permissions = fs::Permissions::from_mode(mode & 0o777);
-    temporary
-        .as_file()
-        .set_permissions(permissions)
-        .map_err(named("set the mode of", target))?;
-    temporary
-        .persist(target)
-        .map_err(|error| named("write", target)(error.error))?;
-    Ok(())
+    io::copy(&mut from, &mut file)
+        .and_then(|_| file.set_permissions(permissions))
+        .and_then(|()| file.sync_all())
+        .map_err(named("write", part))?;
+    reach(Point::AmidPublished);
+    fs::rename(part, target).map_err(named("write", target))
 }
 
 /// The folder of `--outputs` for one task.

@@ -13,7 +13,7 @@ const RUN: [&str; 7] = [
 ];
 
 /// Every crash barrier, with those that are passed often at several passes.
-const POINTS: [&str; 26] = [
+const POINTS: [&str; 27] = [
     "before-execution",
     "after-execution",
     "before-prepared",
@@ -32,6 +32,7 @@ const POINTS: [&str; 26] = [
     "after-ended",
     "after-ended-committed",
     "before-published",
+    "amid-published",
     "after-published",
     "before-cleaned",
     "after-cleaned",
@@ -78,6 +79,11 @@ fn after_a_crash_at_any_point_the_same_command_goes_on() {
             std::fs::read_to_string(sandbox.path("out/t1/out.txt")).unwrap(),
             "content",
             "{point}"
+        );
+        assert_eq!(
+            std::fs::read_dir(sandbox.path("out/t1")).unwrap().count(),
+            1,
+            "{point}: something was left"
         );
         assert_eq!(sandbox.state("x").as_deref(), Some("succeeded"), "{point}");
     }

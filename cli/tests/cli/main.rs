@@ -1,5 +1,12 @@
 //! The program as its users meet it, with a runner whose cluster is a folder. Needs no network and no cluster.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what fails in a helper fails its test"
+)]
+
 #[cfg(feature = "faults")]
 mod crashes;
 mod resume;
