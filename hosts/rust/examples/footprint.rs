@@ -1,7 +1,8 @@
 //! What a runner costs: time to compile, to load from the cache and to call, and memory for many runs that wait.
 //!
-//! `footprint COMPONENT [CONFIG TASK.json RUNS]`; the task is started RUNS times with a number added to its id, all runs
-//! are kept until each has told its first event and five heartbeats' time has passed, and are then detached.
+//! `footprint COMPONENT CACHE [CONFIG TASK.json RUNS]`. CACHE is where compiled components are kept: the first load of a
+//! component compiles it, and the memory figures are those of a worker only if it did not. The task is started RUNS
+//! times with a number added to its id. Each run is followed for five seconds more, and detached.
 
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
@@ -15,18 +16,17 @@ type Failure = Box<dyn std::error::Error>;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [component, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: footprint COMPONENT [CONFIG TASK.json RUNS]".into());
+    let [component, cache, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: footprint COMPONENT CACHE [CONFIG TASK.json RUNS]".into());
     };
-    let cache = tempfile::tempdir()?;
     let options = Options {
-        cache_dir: Some(cache.path().to_owned()),
+        cache_dir: Some(cache.into()),
         ..Options::default()
     };
-    for what in ["compile", "load from the cache", "load from the cache"] {
+    for number in 1..=3 {
         let start = Instant::now();
         Host::new(options.clone())?.load(Path::new(component)).await?;
-        println!("{what}: {:?}", start.elapsed());
+        println!("load {number}: {:?}", start.elapsed());
     }
     let runner = Host::new(options)?.load(Path::new(component)).await?;
     let mut calls = Vec::new();

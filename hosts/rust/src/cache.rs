@@ -9,7 +9,7 @@
 
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -133,13 +133,13 @@ fn private(about: &Metadata) -> Result<(), String> {
 fn load(engine: &Engine, path: &Path) -> Result<Component, String> {
     let mut file = File::open(path).map_err(|error| error.to_string())?;
     private(&file.metadata().map_err(|error| error.to_string())?)?;
-    let mut compiled = Vec::new();
-    file.read_to_end(&mut compiled).map_err(|error| error.to_string())?;
+    let mut checksum = Sha256::new();
+    io::copy(&mut file, &mut checksum).map_err(|error| error.to_string())?;
     let named = path
         .file_stem()
         .and_then(|name| name.to_str())
         .and_then(|name| name.rsplit_once('.'));
-    if named.is_none_or(|(_, checksum)| checksum != hex(&Sha256::digest(&compiled))) {
+    if named.is_none_or(|(_, named)| named != hex(&checksum.finalize())) {
         return Err("it is damaged".to_owned());
     }
     deserialize(engine, path).map_err(|error| error.to_string())

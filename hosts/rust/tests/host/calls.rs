@@ -38,6 +38,14 @@ async fn each_call_reaches_the_runner_with_its_arguments() {
     );
 }
 
+/// Embedders run calls on workers of their own, so the futures must be able to move between threads.
+#[tokio::test]
+async fn calls_can_be_spawned() {
+    let runner = runner().await;
+    let status = tokio::spawn(async move { runner.status(&target(""), "pod-1").await });
+    assert_eq!(status.await.unwrap().unwrap().handle, "pod-1");
+}
+
 #[tokio::test]
 async fn each_error_of_the_contract_arrives_as_itself() {
     type Check = fn(&Error) -> bool;
