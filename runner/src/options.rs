@@ -130,7 +130,7 @@ pub(crate) enum Medium {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FileSidecar {
-    /// Image with sh, tar, gzip, base64, find, head, dd, wc, xargs and sha256sum.
+    /// Image with sh, tar, gzip, base64, find, head, dd, wc, sha256sum and readlink.
     pub(crate) image: String,
 }
 

@@ -432,11 +432,9 @@ impl<'c> Ending<'c> {
         if ran && self.stored.collects() {
             self.session.phase(Phase::Collecting);
             self.session.flush_news()?;
-            let keeps = !self.watched.gone() && matches!(status::state(self.watched.pod(), SIDECAR), State::Running(_));
-            let collected = if keeps {
-                collect::collect(self.cluster, self.session, &name, &self.stored).await
-            } else {
-                Err(Failure::Lost("the sidecar that kept them has ended".into()))
+            let collected = match self.keeper().await? {
+                None => collect::collect(self.cluster, self.session, &name, &self.stored).await,
+                Some(why) => Err(Failure::Lost(why)),
             };
             match collected {
                 Ok(files) => outcome.files = files,
@@ -454,6 +452,37 @@ impl<'c> Ending<'c> {
             stopped(&mut outcome, stop, &self.stored);
         }
         Ok(outcome)
+    }
+
+    /// Waits until the sidecar runs, which starts after main; says why it never will.
+    async fn keeper(&mut self) -> Result<Option<String>, Halt> {
+        let deadline = Instant::now() + Duration::from_secs(self.stored.wait_until_running);
+        loop {
+            let pod = self.watched.pod();
+            if self.watched.gone() {
+                return Ok(Some("the pod is gone".into()));
+            }
+            match status::state(pod, SIDECAR) {
+                State::Running(_) => return Ok(None),
+                State::Ended(_) => return Ok(Some("the sidecar that kept them has ended".into())),
+                State::Waiting { .. } if status::over(pod) => {
+                    return Ok(Some("the pod ended before its sidecar started".into()));
+                }
+                State::Waiting { .. } => {}
+            }
+            match status::waiting(pod) {
+                Some(Waiting::Hopeless(_, why)) => return Ok(Some(why)),
+                Some(Waiting::Patience(why)) if Instant::now() >= deadline => return Ok(Some(why)),
+                None if Instant::now() >= deadline => return Ok(Some("their sidecar did not start".into())),
+                _ => {}
+            }
+            self.say_why();
+            self.session.flush_news()?;
+            tokio::select! {
+                changed = self.watched.changed() => changed?,
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
     }
 
     /// Makes the outcome durable with the host, then deletes the pod.

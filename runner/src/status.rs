@@ -199,6 +199,12 @@ pub(crate) fn outcome(pod: &Pod, stored: &Stored) -> Option<Outcome> {
         // The script's own, complete end stands, whatever happened to the pod afterwards.
         (Some(main), Some(_)) if main.exit_code == 0 => ended(main, stored),
         (_, Some(end)) => end,
+        (Some(main), None) if killed_by_deletion(pod, main) => End {
+            status: Status::Failed,
+            reason: Some("deleted"),
+            retryable: true,
+            message: "the pod was deleted by somebody else while the script ran".into(),
+        },
         (Some(main), None) => ended(main, stored),
         (None, None) => match state(pod, INIT) {
             State::Ended(init) if init.exit_code != 0 => staging_failed(pod, &init),
@@ -284,6 +290,15 @@ fn ended(main: &ContainerStateTerminated, stored: &Stored) -> End<'static> {
         ),
         _ => failed("exit-code", false, format!("the script ended with exit code {code}")),
     }
+}
+
+/// Whether main ended, without success, after somebody asked for the pod's deletion.
+fn killed_by_deletion(pod: &Pod, main: &ContainerStateTerminated) -> bool {
+    let Some(deadline) = &pod.metadata.deletion_timestamp else {
+        return false;
+    };
+    let asked = deadline.0.as_second() - pod.metadata.deletion_grace_period_seconds.unwrap_or(0);
+    main.exit_code != 0 && main.finished_at.as_ref().is_none_or(|t| t.0.as_second() >= asked)
 }
 
 fn ran(main: &ContainerStateTerminated) -> i64 {
@@ -505,6 +520,24 @@ mod tests {
             json!({"exitCode": 128, "reason": "StartError", "message": "exec: \"nope\": not found"}),
             (Status::Failed, Some("configuration"), None),
         );
+    }
+
+    #[test]
+    fn a_script_that_was_deleted_with_its_pod_did_not_fail_by_itself() {
+        let ended = |finished: &str| {
+            let mut pod = pod(
+                json!({"phase": "Running", "containerStatuses": main_ended(json!({"exitCode": 143, "finishedAt": finished}))}),
+            );
+            pod.metadata.deletion_timestamp = Some(Time("2026-01-01T00:01:30Z".parse().unwrap()));
+            pod.metadata.deletion_grace_period_seconds = Some(30);
+            outcome(&pod, &stored()).unwrap()
+        };
+        let deleted = ended("2026-01-01T00:01:05Z");
+        assert_eq!(
+            (deleted.reason.as_deref(), deleted.retryable, deleted.exit_code),
+            (Some("deleted"), true, Some(143))
+        );
+        assert_eq!(ended("2026-01-01T00:00:59Z").reason.as_deref(), Some("signal"));
     }
 
     #[test]

@@ -159,7 +159,7 @@ mod tests {
             (&long, &[9; 700]),
             ("out/b", &[1; 512]),
         ];
-        // `xargs` makes two archives of many names.
+        // Many names come as more than one archive.
         let bytes = [archive(&files[..2]), archive(&files[2..])].concat();
         for step in [1, 7, 511, 512, 513, bytes.len()] {
             let mut untar = Untar::default();

@@ -9,10 +9,23 @@ printf '\0'
 read -r bytes
 [ "$bytes" -gt 0 ] || exit 0
 list=/podrun-helper/list.$$
-head -c "$bytes" | tr '\n' '\0' >$list
-xargs -0 sha256sum <$list >$list.sums &
+head -c "$bytes" >$list
+# In batches by the shell itself: the xargs of older busyboxes mixes up names between two batches.
+all() {
+  set --
+  while IFS= read -r name; do
+    set -- "$@" "$name"
+    [ $# -lt 500 ] || {
+      $run "$@"
+      set --
+    }
+  done <$list
+  [ $# = 0 ] || $run "$@"
+}
+(run=sha256sum && all) >$list.sums &
 sums=$!
-xargs -0 tar -cf - <$list
+run='tar -cf -'
+all
 wait $sums
 echo podrun:sums >&2
 cat $list.sums >&2

@@ -1,5 +1,5 @@
 missing=
-for tool in sh tar gzip base64 find head dd wc tr xargs sha256sum readlink; do
+for tool in sh tar gzip base64 find head dd wc sha256sum readlink; do
   command -v $tool >/dev/null || missing="$missing $tool"
 done
 if [ -n "$missing" ]; then
