@@ -78,6 +78,9 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
         packages.push("python3-venv");
     }
     refuse_what_cannot_be_brought(needs, &packages)?;
+    if packages.is_empty() {
+        eprintln!("· every package that is needed is installed");
+    }
     install(&packages)?;
     if needs.build {
         add_to_toolchain()?;

@@ -27,10 +27,14 @@ pub(crate) fn down(cluster: &Cluster) -> Result<()> {
     end_processes(cluster)?;
     cgroup::remove(&cluster.cgroup())?;
     mounts::remove(cluster.folder())?;
-    // Unreadable decisions leave no way to know the bridge, and nothing else of the cluster is lost by saying so.
-    if let Some(decisions) = cluster.decisions()? {
-        network::remove_bridge(decisions.slot)?;
-        remove_tree(&config::shim_sockets(&decisions))?;
+    match cluster.decisions() {
+        Ok(Some(decisions)) => {
+            network::remove_bridge(decisions.slot)?;
+            remove_tree(&config::shim_sockets(&decisions))?;
+        }
+        Ok(None) => {}
+        // Taking the cluster down is the only cure, so it must not stop here.
+        Err(error) => eprintln!("  {error:#}; look for its bridge among `ip link show type bridge`"),
     }
     remove_entries(Path::new(LOG_LINKS), |entry| {
         fs::read_link(entry).is_ok_and(|target| target.starts_with(cluster.folder()))
