@@ -5,6 +5,7 @@
     reason = "commands speak to whoever runs them"
 )]
 
+mod bench;
 mod cargo;
 mod cluster;
 mod demo;
@@ -39,6 +40,8 @@ enum Task {
     Demo,
     /// Install what is missing, build, and run every test, those on a cluster on one of their own
     Test(test::Options),
+    /// Measure against a bare pod, a native watch, kubectl cp and the natively compiled runner, on a cluster of its own
+    Bench(bench::Options),
     /// Build the component and `podrun`
     Build,
     /// Install what the other commands need; root on Debian gets packages by itself
@@ -70,6 +73,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Demo => interrupt::watch().and_then(|()| demo::demo()),
         Task::Test(options) => interrupt::watch().and_then(|()| test::test(options)),
+        Task::Bench(options) => interrupt::watch().and_then(|()| bench::bench(&options)),
         Task::Build => {
             interrupt::watch()?;
             setup::ensure(Needs {
