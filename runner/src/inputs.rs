@@ -225,7 +225,7 @@ fn pack<'i>(folder: &Path, files: impl Iterator<Item = &'i InputFile>, writer: i
             let parent = file.path.get(..end).unwrap_or_default();
             if folders.insert(parent) {
                 let mut header = header(tar::EntryType::Directory, 0o777, 0);
-                tar.append_data(&mut header, format!("{parent}/"), io::empty())?;
+                append(&mut tar, &mut header, &format!("{parent}/"), io::empty())?;
             }
         }
         let mut header = header(tar::EntryType::Regular, file.mode, file.size);
@@ -233,9 +233,28 @@ fn pack<'i>(folder: &Path, files: impl Iterator<Item = &'i InputFile>, writer: i
             inner: File::open(folder.join(&file.path))?,
             left: file.size,
         };
-        tar.append_data(&mut header, &file.path, &mut source)?;
+        append(&mut tar, &mut header, &file.path, &mut source)?;
     }
     tar.into_inner()?.flush()
+}
+
+/// Appends an entry with its name byte for byte: built for WebAssembly, the crate takes a backslash for a separator.
+fn append(tar: &mut tar::Builder<impl Write>, header: &mut tar::Header, name: &str, data: impl Read) -> io::Result<()> {
+    let field = header.as_old().name.len();
+    if name.len() > field {
+        let mut long = self::header(tar::EntryType::GNULongName, 0o644, name.len() as u64 + 1);
+        set_name(&mut long, b"././@LongLink");
+        tar.append(&long, name.as_bytes().chain(&b"\0"[..]))?;
+    }
+    set_name(header, name.as_bytes());
+    tar.append(header, data)
+}
+
+fn set_name(header: &mut tar::Header, name: &[u8]) {
+    for (to, from) in header.as_old_mut().name.iter_mut().zip(name) {
+        *to = *from;
+    }
+    header.set_cksum();
 }
 
 fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
@@ -373,7 +392,8 @@ mod tests {
 
     #[test]
     fn the_inline_archive_holds_every_file_with_its_mode_or_is_refused_whole() {
-        let dir = folder(&[("a b/c", b"hello"), ("-d", b"")]);
+        let long = format!("l\\{}", "n".repeat(200));
+        let dir = folder(&[("a b/c", b"hello"), ("-d", b""), (&long, b"x")]);
         let inputs = Inputs::scan(
             dir.path().into(),
             &[
@@ -382,6 +402,7 @@ mod tests {
                     mode: 0o755,
                 },
                 input("-d"),
+                input(&long),
             ],
         )
         .unwrap();
@@ -404,7 +425,8 @@ mod tests {
             [
                 ("-d".into(), 0o644, 0),
                 ("a b/".into(), 0o777, 0),
-                ("a b/c".into(), 0o755, 5)
+                ("a b/c".into(), 0o755, 5),
+                (long, 0o644, 1)
             ]
         );
         assert!(inputs.inline(10).unwrap().is_none());
