@@ -26,7 +26,7 @@ pub(crate) enum Origin {
 
 /// One entry of `pluginDefaults`.
 #[derive(Clone, Debug)]
-pub(crate) struct Default {
+pub(crate) struct PluginDefault {
     kind: String,
     forced: bool,
     values: Node,
@@ -34,7 +34,7 @@ pub(crate) struct Default {
 }
 
 /// Read the `pluginDefaults` list of a flow or of an operator's file.
-pub(crate) fn read(list: &Node, origin: Origin) -> Result<Vec<Default>, Problem> {
+pub(crate) fn read(list: &Node, origin: Origin) -> Result<Vec<PluginDefault>, Problem> {
     let Value::List(items) = &list.value else {
         return Err(Problem::new(
             &list.place,
@@ -44,7 +44,7 @@ pub(crate) fn read(list: &Node, origin: Origin) -> Result<Vec<Default>, Problem>
     items.iter().map(|item| read_one(item, origin)).collect()
 }
 
-fn read_one(item: &Node, origin: Origin) -> Result<Default, Problem> {
+fn read_one(item: &Node, origin: Origin) -> Result<PluginDefault, Problem> {
     if !matches!(item.value, Value::Map(_)) {
         let message = format!(
             "an entry of `pluginDefaults` must be a mapping with `type` and `values`, not {}",
@@ -106,7 +106,7 @@ fn read_one(item: &Node, origin: Origin) -> Result<Default, Problem> {
             "a default cannot change the `type` that it applies to; remove it",
         ));
     }
-    Ok(Default {
+    Ok(PluginDefault {
         kind,
         forced,
         values,
@@ -115,7 +115,7 @@ fn read_one(item: &Node, origin: Origin) -> Result<Default, Problem> {
 }
 
 /// A task with all defaults applied, those of its task runner included.
-pub(crate) fn apply(task: &Node, task_kind: &str, defaults: &[Default]) -> Result<Node, Problem> {
+pub(crate) fn apply(task: &Node, task_kind: &str, defaults: &[PluginDefault]) -> Result<Node, Problem> {
     let mut task = layer(task, &[task_kind], defaults, Level::Task)?;
     let mut runner = match task.get("taskRunner") {
         Some(runner) => runner.clone(),
@@ -128,7 +128,7 @@ pub(crate) fn apply(task: &Node, task_kind: &str, defaults: &[Default]) -> Resul
             _ => RUNNER_TYPES.to_vec(),
         };
         // A default that covers the task has been applied to all of it, its runner included.
-        let others: Vec<Default> = defaults
+        let others: Vec<PluginDefault> = defaults
             .iter()
             .filter(|default| specificity(&default.kind, task_kind).is_none())
             .cloned()
@@ -159,8 +159,8 @@ enum Level {
     Value,
 }
 
-fn layer(node: &Node, kinds: &[&str], defaults: &[Default], level: Level) -> Result<Node, Problem> {
-    let mut matching: Vec<(usize, &Default)> = defaults
+fn layer(node: &Node, kinds: &[&str], defaults: &[PluginDefault], level: Level) -> Result<Node, Problem> {
+    let mut matching: Vec<(usize, &PluginDefault)> = defaults
         .iter()
         .filter_map(|default| {
             kinds
@@ -243,7 +243,7 @@ mod tests {
 
     const SCRIPT: &str = "io.kestra.plugin.scripts.python.Script";
 
-    fn defaults(text: &str, origin: Origin) -> Vec<Default> {
+    fn defaults(text: &str, origin: Origin) -> Vec<PluginDefault> {
         let node = parse(Path::new("defaults.yaml"), text).unwrap();
         read(node.get("pluginDefaults").unwrap(), origin).unwrap()
     }

@@ -92,7 +92,9 @@ impl Driver<'_> {
             }
             let (task_run, outcome) = match known {
                 Some(task_run) if task_run.outcome.is_some() => {
-                    let outcome = self.settled(declared, &task_run, &scope).await?;
+                    let Some(outcome) = self.settled(declared, &task_run, &scope).await? else {
+                        return Ok(Ended::Detached);
+                    };
                     (task_run, outcome)
                 }
                 known => match self.attempt(declared, attempt, known, &scope, &mut stopping).await? {
@@ -115,13 +117,13 @@ impl Driver<'_> {
         Ok(Ended::Succeeded)
     }
 
-    /// A task that ended in an earlier call: finish what that call may have left undone.
+    /// A task that ended in an earlier call: finish what that call may have left undone. None if we are to leave.
     async fn settled(
         &mut self,
         declared: &TaskDeclaration,
         task_run: &TaskRun,
         scope: &Scope,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Option<Outcome>, Error> {
         let outcome = task_run
             .outcome
             .clone()
@@ -129,10 +131,14 @@ impl Driver<'_> {
         self.conclude(task_run, &outcome, true)?;
         if !task_run.cleaned {
             let target = self.target(declared, scope)?;
-            let cleaned = clean(self.runner, &target, task_run).await;
+            let cleaned = tokio::select! {
+                cleaned = clean(self.runner, &target, task_run) => cleaned,
+                // Whatever is wished for: the task has ended, and there is nothing to stop.
+                _ = self.interrupts.next() => return Ok(None),
+            };
             self.note_cleaning(task_run, cleaned)?;
         }
-        Ok(outcome)
+        Ok(Some(outcome))
     }
 
     /// Start an attempt or take it up, and follow it. The outcome is none if the task goes on without us.

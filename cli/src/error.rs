@@ -80,7 +80,7 @@ Exit codes:
   2    the command line, the flow, the defaults or an input is not valid; nothing was created
   3    the cluster cannot be reached, or refused; what was started goes on, `podrun attach ID` takes it up
   4    the execution id is in use, or belongs to another flow or other inputs
-  70   internal error, or the state folder cannot be used
+  70   internal error, or a folder cannot be used
   75   detached: the task goes on, `podrun attach ID` takes it up
   130  interrupted: the task was stopped";
 

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use podrun_host::{Outcome, OutputFile};
 
-use crate::error::{Error, named, state};
+use crate::error::{Error, state};
 use crate::faults::{Point, reach};
 use crate::plan::{Content, Staged};
 use crate::scope::origin_folder;
@@ -65,7 +65,7 @@ pub(crate) fn check(outcome: &Outcome) -> Result<(), Error> {
 /// there already are replaced. `execution` names the temporary file, so that a resumed call finds and replaces what a
 /// killed one left, and two executions do not meet.
 pub(crate) fn publish(outcome: &Outcome, from: &Path, to: &Path, execution: &str) -> Result<(), Error> {
-    fs::create_dir_all(to).map_err(named("create", to))?;
+    fs::create_dir_all(to).map_err(state("create", to))?;
     let part = to.join(format!(".podrun-{execution}.part"));
     // Where both directories hold a file of that name, the one that `outputFiles` asked for is meant.
     let mut files: Vec<&OutputFile> = outcome.files.iter().collect();
@@ -79,22 +79,22 @@ pub(crate) fn publish(outcome: &Outcome, from: &Path, to: &Path, execution: &str
 
 fn publish_one(source: &Path, part: &Path, target: &Path, mode: u32) -> Result<(), Error> {
     if let Some(folder) = target.parent() {
-        fs::create_dir_all(folder).map_err(named("create", folder))?;
+        fs::create_dir_all(folder).map_err(state("create", folder))?;
     }
     // What was left may not be writable.
     match fs::remove_file(part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named("remove", part)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(state("remove", part)(error)),
         _ => {}
     }
     let mut from = File::open(source).map_err(state("read", source))?;
-    let mut file = File::create_new(part).map_err(named("create", part))?;
+    let mut file = File::create_new(part).map_err(state("create", part))?;
     let permissions = fs::Permissions::from_mode(mode & 0o777);
     io::copy(&mut from, &mut file)
         .and_then(|_| file.set_permissions(permissions))
         .and_then(|()| file.sync_all())
-        .map_err(named("write", part))?;
+        .map_err(state("write", part))?;
     reach(Point::AmidPublished);
-    fs::rename(part, target).map_err(named("write", target))
+    fs::rename(part, target).map_err(state("write", target))
 }
 
 /// The folder of `--outputs` for one task.

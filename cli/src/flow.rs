@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::defaults::{self, Default, Origin, RUNNER_TYPES};
+use crate::defaults::{self, Origin, PluginDefault, RUNNER_TYPES};
 use crate::document::{Node, Place, Problem, Value, listed, unknown};
 use crate::expression::{Known, Renderer, Text, is_template};
 
@@ -100,7 +100,7 @@ const TASK_TYPES: [(&str, Language, bool); 4] = [
 ];
 
 /// Read a flow with its own defaults and the operator's.
-pub(crate) fn read(file: &Path, text: &str, operator: &[Default], renderer: &Renderer) -> Result<Flow, Problem> {
+pub(crate) fn read(file: &Path, text: &str, operator: &[PluginDefault], renderer: &Renderer) -> Result<Flow, Problem> {
     let node = crate::document::parse(file, text)?;
     if !matches!(node.value, Value::Map(_)) {
         let message = format!("a flow is a mapping with `id` and `tasks`, not {}", node.kind());
@@ -150,7 +150,7 @@ pub(crate) fn read(file: &Path, text: &str, operator: &[Default], renderer: &Ren
 }
 
 /// Read the operator's defaults file.
-pub(crate) fn read_defaults(file: &Path, text: &str) -> Result<Vec<Default>, Problem> {
+pub(crate) fn read_defaults(file: &Path, text: &str) -> Result<Vec<PluginDefault>, Problem> {
     let node = crate::document::parse(file, text)?;
     known_properties(&node, "property", &["pluginDefaults"])?;
     match node.get("pluginDefaults") {
@@ -195,7 +195,7 @@ fn read_input(node: &Node) -> Result<InputDeclaration, Problem> {
     })
 }
 
-fn read_task(node: &Node, defaults: &[Default]) -> Result<TaskDeclaration, Problem> {
+fn read_task(node: &Node, defaults: &[PluginDefault]) -> Result<TaskDeclaration, Problem> {
     if !matches!(node.value, Value::Map(_)) {
         return Err(Problem::new(
             &node.place,

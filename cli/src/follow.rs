@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use podrun_host::{Event, Outcome, Run};
+use tokio::time::Instant;
 
 use crate::error::{Ended, Error};
 use crate::faults::{Point, reach};
@@ -36,17 +37,41 @@ pub(crate) struct Follower<'a> {
 /// How often the journal is asked whether another process wants the execution to stop.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How long the runner has to answer a detach. It may wait for a network that is gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Wait for a moment that may never come.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Follower<'_> {
     /// Follow `run` to its end.
     pub(crate) async fn follow(mut self, mut run: Run, task_run: &TaskRun) -> Result<Followed, Error> {
         let mut ended: Option<Box<Outcome>> = None;
         let mut look = tokio::time::interval(LOOK);
+        let mut leave_by: Option<Instant> = None;
+        let mut over = false;
         loop {
             tokio::select! {
                 biased;
-                wish = self.interrupts.next() => self.obey(wish, &run),
+                wish = self.interrupts.next() => {
+                    if wish == Wish::Detach && leave_by.is_some() {
+                        break;
+                    }
+                    if self.obey(wish, &run) {
+                        leave_by = Some(Instant::now() + PATIENCE);
+                    }
+                }
+                () = until(leave_by) => break,
                 batch = run.next() => {
-                    let Some(batch) = batch else { break };
+                    let Some(batch) = batch else {
+                        over = true;
+                        break;
+                    };
                     for event in &batch.events {
                         if let Event::Ended(outcome) = event {
                             files::check(outcome)?;
@@ -74,6 +99,14 @@ impl Follower<'_> {
                 }
             }
         }
+        if !over {
+            // Dropping the run detaches it, whatever the runner is waiting for.
+            let cleaned = Err(podrun_host::Error::Detached(task_run.request.id.clone()));
+            return Ok(match ended {
+                Some(outcome) => Followed::Ended { outcome, cleaned },
+                None => Followed::Detached,
+            });
+        }
         match (run.outcome().await, ended) {
             (Ok(outcome), Some(_)) => Ok(Followed::Ended {
                 outcome: Box::new(outcome),
@@ -95,7 +128,8 @@ impl Follower<'_> {
         }
     }
 
-    fn obey(&mut self, wish: Wish, run: &Run) {
+    /// Do what is wished for; true if we are to leave.
+    fn obey(&mut self, wish: Wish, run: &Run) -> bool {
         match wish {
             Wish::Ask => {
                 self.ui.ask(QUESTION);
@@ -107,9 +141,13 @@ impl Follower<'_> {
                 *self.stopping = true;
                 run.cancel();
             }
-            Wish::Detach => run.detach(),
+            Wish::Detach => {
+                run.detach();
+                return true;
+            }
             Wish::Continue => {}
         }
+        false
     }
 }
 

@@ -1,12 +1,14 @@
 //! What several commands need: the flow with its defaults, the runner, and the settings of an execution.
 
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use podrun_host::{Host, Options, Runner};
 
 use crate::access::{Access, Sources};
 use crate::args;
-use crate::defaults::Default;
+use crate::defaults::PluginDefault;
 use crate::error::{Error, named};
 use crate::expression::Renderer;
 use crate::flow::{self, Flow};
@@ -28,7 +30,7 @@ pub(crate) fn read_flow(file: &Path, defaults: Option<&Path>, renderer: &Rendere
 }
 
 /// Read the operator's defaults.
-pub(crate) fn read_defaults(file: Option<&Path>) -> Result<Vec<Default>, Error> {
+pub(crate) fn read_defaults(file: Option<&Path>) -> Result<Vec<PluginDefault>, Error> {
     let Some(file) = file else { return Ok(Vec::new()) };
     let text = std::fs::read_to_string(file).map_err(named("read", file))?;
     Ok(flow::read_defaults(file, &text)?)
@@ -49,29 +51,58 @@ pub(crate) async fn load_runner(named: Option<&Path>) -> Result<Runner, Error> {
             path.display()
         )));
     }
+    let compiling = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut terminal = std::io::stderr();
+        if terminal.is_terminal() {
+            let _ = writeln!(terminal, "compiling the runner, once for this version of it …");
+        }
+        std::future::pending().await
+    };
     let host = Host::new(Options {
         cache_dir: cache_dir(),
         ..Options::default()
     });
     let loaded = match host {
-        Ok(host) => host.load(&path).await,
+        Ok(host) => tokio::select! {
+            loaded = host.load(&path) => loaded,
+            never = compiling => never,
+        },
         Err(error) => Err(error),
     };
     loaded.map_err(|source| Error::Runner { task: None, source })
 }
 
-/// The settings of a call: what the command line names, else what the execution had before, else the environment.
-pub(crate) fn settings(given: &args::Settings, before: Option<&Settings>) -> Result<Settings, Error> {
+/// Read a flow for a call, and settle how to run it: as the command line says, else as the execution was run before, else
+/// as the environment says.
+pub(crate) fn open_flow(
+    file: &Path,
+    given: &args::Settings,
+    before: Option<&Settings>,
+    renderer: &Renderer,
+) -> Result<(Flow, Settings), Error> {
     let path = |given: &Option<PathBuf>, before: Option<&PathBuf>| match given {
         Some(path) => std::path::absolute(path).map(Some).map_err(named("find", path)),
         None => Ok(before.cloned()),
     };
-    Ok(Settings {
-        defaults: path(&given.defaults, before.and_then(|before| before.defaults.as_ref()))?,
+    let defaults = path(&given.defaults, before.and_then(|before| before.defaults.as_ref()))?;
+    let flow = read_flow(file, defaults.as_deref(), renderer)?;
+    // Where every task has a config, a broken kubeconfig in the environment is nobody's concern.
+    let needed = flow.tasks.iter().any(|task| task.config.is_none());
+    let outputs = path(&given.outputs, before.and_then(|before| before.outputs.as_ref()))?;
+    if let Some(folder) = &outputs {
+        std::fs::create_dir_all(folder).map_err(named("create", folder))?;
+    }
+    let settings = Settings {
+        defaults,
         runner: path(&given.access.runner, before.and_then(|before| before.runner.as_ref()))?,
-        outputs: path(&given.outputs, before.and_then(|before| before.outputs.as_ref()))?,
-        access: access(&given.access, before.map(|before| &before.access))?,
-    })
+        outputs,
+        access: match needed {
+            true => access(&given.access, before.map(|before| &before.access))?,
+            false => Access::None,
+        },
+    };
+    Ok((flow, settings))
 }
 
 /// How the cluster is reached, in the same order.

@@ -21,7 +21,7 @@ pub(crate) fn ps(arguments: &args::Ps, json: bool) -> Result<Ended, Error> {
     let journal = Journal::open(&state.journal())?;
     let mut ended = 0;
     let mut rows = Vec::new();
-    for execution in journal.executions()? {
+    for execution in journal.executions(None)? {
         if execution.state != State::Running {
             ended += 1;
             if ended > LATEST && !arguments.all {

@@ -17,7 +17,7 @@ use crate::report::Report;
 use crate::scope::Scope;
 use crate::session;
 use crate::state::{ExecutionDir, StateDir};
-use crate::ui::{Ui, is_interactive};
+use crate::ui::Ui;
 
 /// `podrun run`.
 pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended, Error> {
@@ -28,8 +28,8 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
         None => None,
     };
     let renderer = session::renderer()?;
-    let settings = session::settings(&arguments.settings, known.as_ref().map(|known| &known.settings))?;
-    let flow = session::read_flow(&arguments.flow, settings.defaults.as_deref(), &renderer)?;
+    let before = known.as_ref().map(|known| &known.settings);
+    let (flow, settings) = session::open_flow(&arguments.flow, &arguments.settings, before, &renderer)?;
     let given = inputs::parse(&arguments.inputs)?;
     if let Some(execution) = known {
         session::same_flow(&flow, &execution)?;
@@ -50,6 +50,11 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
 
     folder.create()?;
     let claim = Claim::take(&folder.lock(), &id)?;
+    if journal.execution(&id)?.is_some() {
+        return Err(Error::Conflict(format!(
+            "execution `{id}` began meanwhile: the same command goes on with it"
+        )));
+    }
     let stored = inputs::store(&inputs, &folder)?;
     let source = std::path::absolute(&arguments.flow).map_err(named("find", &arguments.flow))?;
     let others = unfinished(&journal, &source, &flow)?;
@@ -79,8 +84,8 @@ pub(crate) async fn attach(arguments: &args::Attach, ui: &mut dyn Ui) -> Result<
     let mut journal = Journal::open(&state.journal())?;
     let execution = session::execution(&journal, &arguments.id)?;
     let renderer = session::renderer()?;
-    let settings = session::settings(&arguments.settings, Some(&execution.settings))?;
-    let flow = session::read_flow(&execution.source, settings.defaults.as_deref(), &renderer)?;
+    let before = Some(&execution.settings);
+    let (flow, settings) = session::open_flow(&execution.source, &arguments.settings, before, &renderer)?;
     session::same_flow(&flow, &execution)?;
     go_on(execution, settings, &flow, &renderer, &state, &mut journal, ui).await
 }
@@ -120,7 +125,7 @@ async fn drive(
     journal: &mut Journal,
     ui: &mut dyn Ui,
 ) -> Result<Ended, Error> {
-    let mut interrupts = Interrupts::listen(is_interactive())?;
+    let mut interrupts = Interrupts::listen(ui.can_ask())?;
     let interrupts = &mut interrupts;
     Driver {
         flow,
@@ -151,11 +156,8 @@ fn unfinished(journal: &Journal, source: &std::path::Path, flow: &Flow) -> Resul
     let same = |execution: &Execution| {
         execution.source == source || (execution.flow == flow.id && execution.namespace == flow.namespace)
     };
-    let all = journal.executions()?;
-    Ok(all
-        .into_iter()
-        .filter(|execution| execution.state == State::Running && same(execution))
-        .collect())
+    let running = journal.executions(Some(State::Running))?;
+    Ok(running.into_iter().filter(same).collect())
 }
 
 fn unfinished_warning(execution: &Execution, state: &StateDir) -> Report {

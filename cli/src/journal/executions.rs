@@ -116,12 +116,14 @@ impl Journal {
             .map_err(failed("read the execution"))
     }
 
-    /// All executions, the newest first.
-    pub(crate) fn executions(&self) -> Result<Vec<Execution>, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM executions ORDER BY started DESC, id");
+    /// The executions in one state, or all of them; the newest first.
+    pub(crate) fn executions(&self, state: Option<State>) -> Result<Vec<Execution>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM executions WHERE ?1 IS NULL OR state = ?1 ORDER BY started DESC, id");
         let action = "list executions";
         let mut statement = self.connection.prepare(&sql).map_err(failed(action))?;
-        let rows = statement.query_map([], read).map_err(failed(action))?;
+        let rows = statement
+            .query_map([state.map(State::name)], read)
+            .map_err(failed(action))?;
         rows.collect::<Result<_, _>>().map_err(failed(action))
     }
 

@@ -259,6 +259,36 @@ fn ids_are_used_once_and_lines_of_other_executions_stay_apart() {
 }
 
 #[test]
+fn lines_come_in_pages_and_those_of_executions_at_the_same_time_stay_apart() {
+    let crashing = Crashing::new();
+    let mut journal = crashing.open();
+    let mut task_runs = Vec::new();
+    for id in ["before", "x", "y"] {
+        begin(&mut journal, id);
+        task_runs.push(journal.prepare(&attempt(id), &request()).unwrap().id);
+    }
+    journal.record(task_runs[0], &[log("before")], None).unwrap();
+    for number in 0..5 {
+        journal
+            .record(task_runs[1], &[log(&format!("x{number}"))], None)
+            .unwrap();
+        journal
+            .record(task_runs[2], &[log(&format!("y{number}"))], None)
+            .unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = journal.lines("x", after, 2).unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.sequence;
+        seen.extend(page.into_iter().map(|line| line.message));
+    }
+    assert_eq!(seen, ["x0", "x1", "x2", "x3", "x4"]);
+    assert!(journal.lines("nosuch", 0, 2).unwrap().is_empty());
+}
+
+#[test]
 fn a_newer_journal_is_refused() {
     let crashing = Crashing::new();
     crashing

@@ -26,6 +26,11 @@ impl<W: Write> Ui for Json<W> {
     }
 
     fn ask(&mut self, _question: &str) {}
+
+    /// Machines read this, and do not answer.
+    fn can_ask(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -18,8 +18,13 @@ pub(crate) trait Ui {
     /// Show what happened, in order.
     fn show(&mut self, reports: &[Report]);
 
-    /// Put a question at the bottom of the screen. Only asked of a terminal.
+    /// Put a question to whoever watches.
     fn ask(&mut self, question: &str);
+
+    /// Whether somebody watches who can be asked.
+    fn can_ask(&self) -> bool {
+        std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
 }
 
 /// How much to show.
@@ -30,11 +35,6 @@ pub(crate) enum Verbosity {
     Normal,
     /// Also what helps to find a fault.
     Verbose,
-}
-
-/// Whether somebody can be asked.
-pub(crate) fn is_interactive() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
 /// The form that fits where the output goes.

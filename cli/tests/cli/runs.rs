@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, finished};
 
 /// True if a file below `folder` holds `text`.
 fn holds(folder: &Path, text: &str) -> bool {
@@ -190,4 +190,12 @@ fn a_runner_cannot_leave_its_folder() {
         "{}",
         run.error
     );
+}
+
+#[test]
+fn a_broken_kubeconfig_is_no_concern_of_a_flow_with_configs() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["say 1"]);
+    let mut command = sandbox.command(&["run", "flow.yaml"]);
+    finished(command.env("KUBECONFIG", "/nosuch/config")).expect(0);
 }

@@ -68,6 +68,7 @@ fn the_command_line() {
     sandbox.flow(&["say 1"]);
     insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml", "-i", "fil=x"], 2), @"error: the flow has no input `fil`: did you mean `file`?");
     insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml", "-i", "file=@gone"], 2), @"error: input `file`: failed to read `gone`: No such file or directory (os error 2)");
+    insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml", "--outputs", "/proc/out"], 2), @"error: failed to create `/proc/out`: No such file or directory (os error 2)");
     insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml", "--runner", "gone.wasm"], 2), @"error: no runner component `DIR/gone.wasm`: name one with `--runner FILE` or PODRUN_RUNNER");
 }
 
