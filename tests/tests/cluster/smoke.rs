@@ -1,0 +1,119 @@
+//! The same task through three hosts: the contract is not shaped by one of them.
+
+use podrun_tests::{Group, Trial};
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::process::Command;
+
+fn hello(group: &Group, name: &str) -> Trial {
+    group
+        .trial(name)
+        .sh("echo hello; cp in.txt out.txt; exit 3")
+        .input("in.txt", 0o644, "content\n")
+        .output("*.txt")
+        .option("inlineLimit", 0)
+}
+
+/// What another host must report, without what differs from run to run.
+fn comparable(outcome: &Value) -> Value {
+    json!({
+        "status": outcome["status"].as_str().map(str::to_lowercase),
+        "reason": outcome["reason"],
+        "exit-code": outcome.get("exit-code").or_else(|| outcome.get("exit_code")),
+        "retryable": outcome["retryable"],
+        "message": outcome["message"],
+        "files": outcome["files"].as_array().map(|files| {
+            let of = |f: &Value| json!([f["path"], f["size"], f["sha256"]]);
+            files.iter().map(of).collect::<Vec<_>>()
+        }),
+    })
+}
+
+async fn expected(group: &Group) -> Value {
+    let ran = hello(group, "rust").run().await;
+    assert_eq!(ran.lines(), ["hello"]);
+    comparable(&serde_json::to_value(ran.outcome()).unwrap())
+}
+
+/// Runs the task through another host's program; what it reports as the outcome.
+async fn outcome(trial: &Trial, program: &Path, script: &Path) -> Value {
+    let folder = trial.folder.path();
+    let task = json!({
+        "id": trial.task.id, "image": trial.task.image, "command": trial.task.command,
+        "inputs": [{"path": "in.txt", "mode": 0o644}], "outputs": trial.task.outputs,
+        "labels": trial.task.labels, "options": serde_json::from_str::<Value>(&trial.task.options).unwrap(),
+    });
+    std::fs::write(folder.join("task.json"), task.to_string()).unwrap();
+    std::fs::write(folder.join("config.json"), &trial.target.config).unwrap();
+    let output = Command::new(program)
+        .arg(script)
+        .arg(std::env::var_os("PODRUN_RUNNER").unwrap())
+        .args(["config.json", "task.json", "inputs", "outputs"].map(|name| folder.join(name)))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(240), output)
+        .await
+        .unwrap()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<Value> = said.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let logged: Vec<&Value> = lines
+        .iter()
+        .filter(|l| l["tag"] == "log")
+        .map(|l| &l["val"]["message"])
+        .collect();
+    assert_eq!(logged, ["hello"], "{said}{complaint}");
+    assert_eq!(trial.files()["work/out.txt"], b"content\n");
+    lines.last().unwrap()["outcome"].clone()
+}
+
+fn host(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../hosts").join(path)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster"]
+async fn python_reports_the_same_outcome() {
+    let group = Group::new("python").await;
+    let Some(python) = std::env::var_os("PODRUN_TEST_PYTHON")
+        .map(PathBuf::from)
+        .filter(|p| p.exists())
+    else {
+        eprintln!("skipped: PODRUN_TEST_PYTHON names no Python with the package wasmtime");
+        return;
+    };
+    let imports = Command::new(&python)
+        .args(["-c", "import wasmtime"])
+        .output()
+        .await
+        .unwrap();
+    if !imports.status.success() {
+        eprintln!("skipped: {} has no package wasmtime", python.display());
+        return;
+    }
+    let trial = hello(&group, "other");
+    let outcome = outcome(&trial, &python, &host("python/smoke.py")).await;
+    assert_eq!(comparable(&outcome), expected(&group).await);
+    group.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster"]
+async fn node_reports_the_same_outcome() {
+    let group = Group::new("node").await;
+    // Node looks for packages beside the script.
+    if !host("node/node_modules").exists() {
+        eprintln!("skipped: the packages of hosts/node are not installed");
+        return;
+    }
+    let trial = hello(&group, "other");
+    let outcome = outcome(&trial, Path::new("node"), &host("node/smoke.mjs")).await;
+    assert_eq!(comparable(&outcome), expected(&group).await);
+    group.close().await;
+}
