@@ -1,7 +1,5 @@
 //! The contract as hosts see it: every item of the WIT is documented, and the schemas change only on purpose.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use podrun_runner::Runner;
 use wit_parser::{Resolve, TypeDefKind};
 

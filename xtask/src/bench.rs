@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: set-up, build, a cluster of its own, and the program that measures; see `tests/src/bin/bench`.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -48,7 +49,8 @@ impl Options {
         let flags = [(self.json, "--json"), (self.profile, "--profile")];
         let mut arguments: Vec<String> = flags
             .into_iter()
-            .filter_map(|(set, flag)| set.then(|| flag.to_owned()))
+            .filter(|(set, _)| *set)
+            .map(|(_, flag)| flag.to_owned())
             .collect();
         let values = [
             ("--only", self.only.clone()),
@@ -93,7 +95,9 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     cluster::sweep_tests()?;
     let name = cluster::test_name();
     let measured = cluster::bring_up(&name).and_then(|running| {
+        let _raised = Watchers::raise()?;
         command
+            .arg("--disposable")
             .env("KUBECONFIG", &running.kubeconfig)
             .env("PODRUN_TEST_RUNNER_KUBECONFIG", &running.runner_kubeconfig)
             .env("PODRUN_KUBECTL", cluster::kubectl()?);
@@ -103,6 +107,39 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     let down = cluster::take_down(&name);
     step.done("");
     measured.and(down)
+}
+
+/// How many inotify instances a user may have. The kubelet takes one for each log that it follows, and many machines allow
+/// 128 in all; the former limit comes back with the end of this.
+struct Watchers {
+    former: String,
+}
+
+impl Watchers {
+    const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
+    const ENOUGH: u32 = 1024;
+
+    fn raise() -> Result<Option<Self>> {
+        let former = fs::read_to_string(Self::LIMIT).with_context(|| format!("failed to read `{}`", Self::LIMIT))?;
+        if former.trim().parse().is_ok_and(|limit: u32| limit >= Self::ENOUGH) {
+            return Ok(None);
+        }
+        match fs::write(Self::LIMIT, Self::ENOUGH.to_string()) {
+            Ok(()) => Ok(Some(Self { former })),
+            Err(error) => {
+                eprintln!("· `{}` stays at {}: {error}", Self::LIMIT, former.trim());
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Drop for Watchers {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(Self::LIMIT, &self.former) {
+            eprintln!("· `{}` stays at {}: {error}", Self::LIMIT, Self::ENOUGH);
+        }
+    }
 }
 
 /// The program as it was built.

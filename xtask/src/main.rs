@@ -12,6 +12,7 @@ mod demo;
 mod deny;
 mod image;
 mod interrupt;
+mod mutants;
 mod places;
 mod progress;
 mod setup;
@@ -42,6 +43,8 @@ enum Task {
     Test(test::Options),
     /// Measure against a bare pod, a native watch, kubectl cp and the natively compiled runner, on a cluster of its own
     Bench(bench::Options),
+    /// Break one promise at a time, and fail unless the test that guards it notices
+    Mutants(test::MutantOptions),
     /// Build the component and `podrun`
     Build,
     /// Install what the other commands need; root on Debian gets packages by itself
@@ -74,6 +77,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo => interrupt::watch().and_then(|()| demo::demo()),
         Task::Test(options) => interrupt::watch().and_then(|()| test::test(options)),
         Task::Bench(options) => interrupt::watch().and_then(|()| bench::bench(&options)),
+        Task::Mutants(options) => interrupt::watch().and_then(|()| test::mutants(&options)),
         Task::Build => {
             interrupt::watch()?;
             setup::ensure(Needs {

@@ -14,6 +14,7 @@ use crate::cluster::{self, ApiServer, Running};
 use crate::demo;
 use crate::deny;
 use crate::interrupt;
+use crate::mutants;
 use crate::places;
 use crate::progress::{Elapsed, Step};
 use crate::setup::{self, Needs, WASM};
@@ -144,6 +145,43 @@ pub(crate) fn test(options: Options) -> Result<()> {
     Ok(())
 }
 
+/// Which mutants are checked, and where.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MutantOptions {
+    /// Only these, by the names of their files in tests/mutants
+    names: Vec<String>,
+    /// Run the cluster tests on the cluster that KUBECONFIG names, as whoever it names
+    #[arg(long)]
+    use_current_cluster: bool,
+}
+
+/// Checks mutants alone, on a cluster of their own.
+pub(crate) fn mutants(options: &MutantOptions) -> Result<()> {
+    setup::ensure(Needs {
+        build: true,
+        cluster: !options.use_current_cluster,
+        hosts: false,
+    })?;
+    let products = cargo::build(Barriers::With)?;
+    let programs = cargo::test_programs()?;
+    let mut environment = of_products(&products)?;
+    if options.use_current_cluster {
+        // What else the tests read, such as the audit log's place, is the caller's to set.
+        return check_mutants(&programs, &environment, &options.names);
+    }
+    let name = cluster::test_name();
+    let checked = cluster::bring_up(&name).and_then(|running| {
+        environment.extend(of_cluster(&running)?);
+        check_mutants(&programs, &environment, &options.names)
+    });
+    cluster::take_down(&name)?;
+    checked
+}
+
+fn check_mutants(programs: &[TestProgram], environment: &Environment, only: &[String]) -> Result<()> {
+    mutants::check(mutants::Tests { programs, environment }, only)
+}
+
 /// What needs no test program.
 fn checks(report: &mut Report) {
     report.step("format", || interrupt::run(&mut cargo(&["fmt", "--all", "--check"])?));
@@ -206,13 +244,17 @@ fn tests_on_own_cluster(report: &mut Report, products: &Products, options: Optio
         None
     };
     if let Some(running) = report.step("cluster", || cluster::bring_up(&name)) {
-        run_cluster_tests(report, &programs, "podrun-tests", || {
+        let environment = || {
             let mut environment = of_products(products)?;
             environment.extend(of_options(options));
             environment.extend(of_cluster(&running)?);
             environment.extend(next.as_ref().map(of_next_cluster).into_iter().flatten());
             Ok(environment)
-        });
+        };
+        run_cluster_tests(report, &programs, "podrun-tests", environment);
+        if options.full {
+            report.step("mutants", || check_mutants(&programs, &environment()?, &[]));
+        }
         if report.failures() > 0 {
             keep_logs(&running);
         }

@@ -71,6 +71,8 @@ pub enum Harm {
     Damaged(usize),
     /// It breaks off after so many bytes.
     Cut(usize),
+    /// It is well, and one bit of what is sent over the upgraded connection is wrong, so many bytes after its begin.
+    Spoiled(usize),
 }
 
 /// A running proxy. It ends with this value.
@@ -304,9 +306,13 @@ async fn requests(
                 Some(Moment::Sent(limit)) => limit,
                 _ => usize::MAX,
             };
+            let spoiled = match harm {
+                Some(Harm::Spoiled(place)) => Some(place),
+                _ => None,
+            };
             to.write_all(&buffer).await?;
             to.flush().await?;
-            return raw(&mut from, &mut to, limit, buffer.len(), shared).await;
+            return raw(&mut from, &mut to, limit, spoiled, buffer.len(), shared).await;
         }
         let mut left = request.length;
         while left > 0 {
@@ -362,6 +368,7 @@ async fn raw(
     from: &mut ReadHalf<Down>,
     to: &mut WriteHalf<Up>,
     limit: usize,
+    spoiled: Option<usize>,
     mut sent: usize,
     shared: &Shared,
 ) -> Result<()> {
@@ -375,6 +382,10 @@ async fn raw(
             to.shutdown().await?;
             return std::future::pending().await;
         }
+        let byte = spoiled
+            .and_then(|place| place.checked_sub(sent))
+            .and_then(|place| buffer.get_mut(place));
+        byte.into_iter().for_each(|byte| *byte ^= 1);
         to.write_all(&buffer).await?;
         to.flush().await?;
         sent += buffer.len();

@@ -52,6 +52,9 @@ struct Arguments {
     /// Also find out where the time of an upload goes
     #[arg(long)]
     profile: bool,
+    /// The cluster is thrown away afterwards: its pods are left to it
+    #[arg(long)]
+    disposable: bool,
     /// The runner's component
     #[arg(long, env = "PODRUN_RUNNER")]
     component: PathBuf,
@@ -146,9 +149,17 @@ async fn run(arguments: Arguments) -> Result<()> {
         () = interrupted() => Err(anyhow::anyhow!("interrupted")),
     };
     // Whatever happened, nothing is left behind.
-    let swept = cluster.sweep(&cluster.everything()).await;
+    if !arguments.disposable {
+        eprintln!("· removing the pods");
+        let everything = cluster.everything();
+        tokio::select! {
+            swept = cluster.sweep(&everything) => if let Err(error) = swept {
+                eprintln!("✗ pods `{}` are left: {error:#}", cluster.everything());
+            },
+            () = interrupted() => eprintln!("✗ pods `{}` are left", cluster.everything()),
+        }
+    }
     let failures = measured?;
-    swept?;
     let rows = found.rows();
     let load = load_average();
     if arguments.json {
@@ -188,13 +199,6 @@ async fn measure(
     found: &mut Found,
 ) -> Result<usize> {
     let parts = arguments.parts();
-    // Memory first: later the machine's own state is another one.
-    if parts.contains(&Part::D) {
-        // The cache is filled before memory is measured: compiling takes some.
-        component.load().await?;
-        eprintln!("· d: {} tasks in one process", arguments.tasks);
-        found.resident = Some(resident::measure(cluster, component, arguments.tasks).await?);
-    }
     let rounds = rounds::Rounds {
         cluster,
         component,
@@ -202,7 +206,14 @@ async fn measure(
         parts: &parts,
         runs: arguments.runs,
     };
-    rounds.run(seed, arguments.profile, found).await
+    let failures = rounds.run(seed, arguments.profile, found).await?;
+    // Last, because the node is busy for minutes when so many pods go.
+    if parts.contains(&Part::D) {
+        // The cache is filled before memory is measured: compiling takes some.
+        component.load().await?;
+        found.resident = Some(resident::measure(cluster, component, arguments.tasks).await?);
+    }
+    Ok(failures)
 }
 
 async fn interrupted() {
@@ -265,7 +276,12 @@ impl std::fmt::Display for Header {
             "seed {seed}, {runs} runs, {cpus} CPUs, kernel {kernel}, load average at the start {load_average}, component {:.1} MB sha256 \
              {component_sha256}",
             *component_bytes as f64 / 1e6
-        )
+        )?;
+        let load: f64 = load_average.parse().unwrap_or_default();
+        if load > *cpus as f64 / 4.0 {
+            writeln!(f, "This machine is busy with something else: the figures are noise.")?;
+        }
+        Ok(())
     }
 }
 

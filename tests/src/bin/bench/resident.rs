@@ -27,6 +27,15 @@ const BUDGET: Duration = Duration::from_secs(600);
 /// Heartbeats go on for so long before memory is read.
 const SETTLING: Duration = Duration::from_secs(3);
 
+/// Inotify instances that kubelet, containerd and others need beside one per followed log.
+const RESERVE: usize = 100;
+
+/// How many inotify instances a user may have on this machine.
+fn watchers() -> Option<usize> {
+    let text = fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").ok()?;
+    text.trim().parse().ok()
+}
+
 /// What one process holds at one moment.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Holding {
@@ -66,8 +75,16 @@ impl Resident {
     }
 }
 
-/// Measures in a child process, and removes its pods.
+/// Measures in a child process. Its pods are left to whoever ends the benchmark.
 pub(crate) async fn measure(cluster: &Cluster, component: &Component, tasks: usize) -> Result<Resident> {
+    eprintln!("· d: {tasks} tasks in one process");
+    if let Some(limit) = watchers().filter(|limit| *limit < tasks + RESERVE) {
+        eprintln!(
+            "· d: fs.inotify.max_user_instances is {limit} here. If the node is this machine, its kubelet follows fewer than {tasks} \
+             logs and ends the other requests at once: set it to {} or more.",
+            tasks + RESERVE
+        );
+    }
     let program = std::env::current_exe().context("failed to find this program")?;
     let mut command = tokio::process::Command::new(program);
     command
@@ -83,8 +100,6 @@ pub(crate) async fn measure(cluster: &Cluster, component: &Component, tasks: usi
         .kill_on_drop(true);
     let child = command.spawn().context("failed to start the process of part d")?;
     let output = child.wait_with_output().await?;
-    eprintln!("· d: removing the pods");
-    cluster.sweep(&cluster.everything()).await?;
     if !output.status.success() {
         bail!("the process of part d failed ({})", output.status);
     }

@@ -1,0 +1,105 @@
+//! What `--json` prints: one object a line, of documented shapes.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::sandbox::Sandbox;
+
+const FLOW: &str = r#"
+id: shapes
+namespace: podrun.tests
+tasks:
+  - id: say
+    type: io.kestra.plugin.scripts.shell.Commands
+    containerImage: busybox
+    inputFiles:
+      in.txt: some content
+    outputFiles: ["*.txt"]
+    commands:
+      - 'echo ''::{"outputs": {"answer": 42}}::'''
+      - 'echo ''::{"metrics": [{"name": "seen", "type": "counter", "value": 3}]}::'''
+      - cp in.txt out.txt; echo done
+"#;
+
+/// The fields of each kind of line.
+const SHAPES: [(&str, &str); 11] = [
+    ("execution", "flow id namespace resume resumed type"),
+    ("task", "attempt image resumed task taskrun type"),
+    ("phase", "phase task type"),
+    ("log", "attempt level lossy message partial source task time type"),
+    ("progress", "done task total type what"),
+    ("output", "name task type value"),
+    ("metric", "name task type value"),
+    ("diagnostic", "level message task type"),
+    (
+        "task-ended",
+        "attempt details exitCode files finished message phases reason retryable started status task type",
+    ),
+    ("execution-ended", "id message state type"),
+    ("warning", "message type"),
+];
+
+fn fields(report: &Value) -> String {
+    let fields: BTreeSet<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
+    fields.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+fn of_type<'a>(reports: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    reports.iter().filter(|report| report["type"] == kind).collect()
+}
+
+#[test]
+#[ignore = "needs cluster"]
+fn every_line_of_a_run_has_its_shape() {
+    let sandbox = Sandbox::new("json");
+    sandbox.write("flow.yaml", FLOW);
+    let reports = sandbox
+        .run(&["run", "flow.yaml", "--execution-id", "x", "--json"])
+        .expect(0)
+        .reports();
+    for report in &reports {
+        let kind = report["type"].as_str().unwrap();
+        let shape = SHAPES
+            .iter()
+            .find(|(name, _)| *name == kind)
+            .unwrap_or_else(|| panic!("undocumented: {report}"));
+        assert_eq!(fields(report), shape.1, "{report}");
+    }
+    assert_eq!(reports.first().unwrap()["type"], "execution");
+    assert_eq!(reports.last().unwrap()["type"], "execution-ended");
+    assert_eq!(of_type(&reports, "output")[0]["value"], 42);
+    assert_eq!(of_type(&reports, "metric")[0]["name"], "seen");
+    let messages: Vec<&str> = of_type(&reports, "log")
+        .iter()
+        .filter_map(|log| log["message"].as_str())
+        .collect();
+    assert!(messages.contains(&"done"), "{messages:?}");
+    let ended = of_type(&reports, "task-ended")[0];
+    assert_eq!((&ended["status"], &ended["exitCode"]), (&"succeeded".into(), &0.into()));
+    let names: Vec<&str> = ended["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|file| file["name"].as_str())
+        .collect();
+    assert_eq!(names, ["in.txt", "out.txt"]);
+    assert!(
+        ended["phases"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|phase| phase["phase"] == "pending"),
+        "{ended}"
+    );
+
+    let logged = sandbox.run(&["logs", "x", "--json"]).expect(0).reports();
+    assert_eq!(logged.iter().collect::<Vec<_>>(), of_type(&reports, "log"));
+    assert_eq!(
+        fields(&sandbox.ps()),
+        "finished flow handle id message namespace phase process source started state task"
+    );
+    for finding in sandbox.run(&["doctor", "--json"]).expect(0).reports() {
+        assert_eq!(fields(&finding), "level message type", "{finding}");
+    }
+}

@@ -1,0 +1,56 @@
+//! Answers of the API server go wrong on their way, and the host lives on.
+
+use anyhow::Result;
+use podrun_tests::faults::{Harm, Scenario, Target, Way};
+
+use crate::trials::Trials;
+
+/// One run through a proxy that does harm to `times` answers.
+async fn harmed(trials: &Trials, id: &str, way: Way, harm: (Target, usize, Harm)) -> Result<Scenario> {
+    let (scenario, _slot) = trials.scenario(id, way).await?;
+    let (target, times, harm) = harm;
+    scenario.harm(target, times, harm);
+    scenario.go_on().await?;
+    Ok(scenario)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cluster"]
+async fn an_empty_log_is_not_the_end_of_the_task() {
+    let trials = Trials::new("empty");
+    let result = harmed(&trials, "empty", Way::Inline, (Target::Log, 2, Harm::Empty)).await;
+    trials.close(vec![result]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cluster"]
+async fn a_log_that_breaks_off_is_taken_up_at_its_line() {
+    let trials = Trials::new("cut");
+    let result = harmed(&trials, "cut", Way::Inline, (Target::Log, 5, Harm::Cut(4000))).await;
+    trials.close(vec![result]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cluster"]
+async fn a_damaged_or_cut_transfer_is_repeated() {
+    let trials = Trials::new("damage");
+    let (sidecar, init) = (Target::Exec("out-files"), Target::Exec("init-files"));
+    let results = tokio::join!(
+        harmed(&trials, "damaged", Way::Exec, (sidecar, 1, Harm::Damaged(1_500_000))),
+        harmed(&trials, "cut-off", Way::Exec, (sidecar, 1, Harm::Cut(1_500_000))),
+        harmed(&trials, "unacknowledged", Way::Exec, (init, 1, Harm::Cut(300))),
+        harmed(&trials, "spoiled", Way::Exec, (init, 1, Harm::Spoiled(1_500_000))),
+    );
+    trials.close(vec![results.0, results.1, results.2, results.3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cluster"]
+async fn a_file_that_never_arrives_whole_is_no_output() {
+    let trials = Trials::new("lost");
+    let (scenario, slot) = trials.scenario("lost", Way::Exec).await.unwrap();
+    scenario.harm(Target::Exec("out-files"), usize::MAX, Harm::Damaged(1_500_000));
+    let result = scenario.lose_outputs().await;
+    drop(slot);
+    trials.close(vec![result.map(|()| scenario)]);
+}

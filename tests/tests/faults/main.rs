@@ -1,0 +1,12 @@
+//! What may break and must not: the host is killed, answers of the API server are lost, cut or damaged. One pod, every line
+//! once, the same bytes, nothing left behind.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "what tests share fails the test by panicking, and says on standard error what it skips"
+)]
+
+mod harms;
+mod kills;
+mod trials;
