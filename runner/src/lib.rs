@@ -3,9 +3,9 @@
 //! Built for `wasm32-wasip2` it is the component that hosts load. Built natively it is the same code behind [`Runner`],
 //! for tests and to measure what WebAssembly costs.
 //!
-//! Pure code takes values and returns values: [`settings`], [`config`], [`options`], [`pod`], [`status`], [`logs`],
-//! [`outputs`], [`untar`]. I/O lives in [`client`], [`watch`], [`follow`], [`exec`], [`stage`], [`collect`]; [`run`] and
-//! [`manage`] put them together.
+//! Pure code takes values and returns values: `settings`, `config`, `options`, `pod`, `status`, `logs`,
+//! `outputs`, `untar`. I/O lives in `client`, `watch`, `follow`, `exec`, `stage`, `collect`; `run` and
+//! `manage` put them together.
 
 mod bindings;
 mod client;
