@@ -21,6 +21,9 @@ pub(crate) fn ensure_bridge(slot: Slot) -> Result<()> {
     if !exists(&bridge)? {
         ip(&["link", "add", &bridge, "type", "bridge"])?;
     }
+    // Without one of its own a bridge takes the lowest of its ports' and changes it as pods come and go, so that other
+    // pods send to an address which is nobody's until they ask again.
+    ip(&["link", "set", &bridge, "address", &slot.bridge_mac()])?;
     let (_, prefix) = slot.subnet();
     ip(&[
         "address",

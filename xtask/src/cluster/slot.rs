@@ -42,6 +42,12 @@ impl Slot {
     pub(crate) fn bridge(self) -> String {
         format!("podrun{}", self.0)
     }
+
+    /// The hardware address of that device.
+    pub(crate) fn bridge_mac(self) -> String {
+        let [a, b, c, d] = self.node_address().octets();
+        format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+    }
 }
 
 /// Whether two networks share an address.
