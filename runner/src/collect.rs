@@ -32,7 +32,7 @@ const UNFINISHED: &str = ".podrun-unfinished";
 pub(crate) enum Failure {
     /// They are gone with their container.
     Lost(String),
-    /// They are there, and cannot be outputs; names the file.
+    /// They are there, and cannot come back in any try; names the file or the field.
     Refused(String),
     /// The runner could not do its part.
     Halt(Halt),

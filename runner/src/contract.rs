@@ -9,6 +9,19 @@ pub use crate::bindings::podrun::task_runner::types::{
 };
 use std::path::PathBuf;
 
+/// An error in the middle of a sentence: its own text alone. What is generated prints it as Rust code.
+pub(crate) fn text(error: &Error) -> &str {
+    match error {
+        Error::InvalidArgument(text)
+        | Error::Conflict(text)
+        | Error::NotFound(text)
+        | Error::AccessDenied(text)
+        | Error::Unavailable(text)
+        | Error::Detached(text)
+        | Error::Other(text) => text,
+    }
+}
+
 /// What the runner asks of the host that loaded it.
 pub trait Host {
     /// Hands over events, in order, with the cursor that covers them; an empty list is the heartbeat.

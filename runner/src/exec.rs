@@ -29,7 +29,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExecError {
     /// The API server refused it, or could not be reached.
-    #[error("{0}")]
+    #[error("{}", crate::contract::text(.0))]
     Refused(#[source] Error),
     /// The stream ended without an exit status, or fell silent.
     #[error("the stream broke: {0}")]

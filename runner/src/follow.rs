@@ -109,6 +109,10 @@ impl<'c> Follower<'c> {
             let since = self.tracker.connect();
             let mut stream = match open(self.cluster, pod.to_owned(), false, since).await {
                 Ok(stream) => stream,
+                // The log is still there for whoever gets the right: the pod must not go.
+                Err(error) if status(&error) == Some(StatusCode::FORBIDDEN) => {
+                    return Err(self.cluster.explain(Action::LOG, error).into());
+                }
                 Err(error) => {
                     self.incomplete(&brief(&error));
                     return Ok(());

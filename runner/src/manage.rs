@@ -3,7 +3,7 @@
 use crate::{
     client::{Action, Cluster},
     config::Access,
-    contract::{Diagnostic, Error, Host, Level, Outcome, Snapshot, Task},
+    contract::{Diagnostic, Error, Host, Level, Outcome, Snapshot, Task, text},
     inputs::Inputs,
     options::Options,
     pod::{GRACE, Handle, MAIN, Plan, Stored, selector},
@@ -194,7 +194,7 @@ pub(crate) async fn check(host: &dyn Host, config: &str) -> Result<Vec<Diagnosti
             Level::Info,
             format!("`{}` would admit a task's pod", cluster.namespace()),
         ),
-        Err(error) => find(Level::Error, error.to_string()),
+        Err(error) => find(Level::Error, text(&error).to_owned()),
     }
     Ok(findings)
 }

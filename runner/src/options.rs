@@ -206,6 +206,14 @@ impl Options {
                 check_quantity(&format!("options.resources.{field}.{name}"), quantity)?;
             }
         }
+        for (name, request) in &options.resources.request {
+            let limit = options.resources.limit.get(name);
+            if let Some(limit) = limit.filter(|limit| bytes(request) > bytes(limit)) {
+                return Err(Error::InvalidArgument(format!(
+                    "`options.resources.request.{name}` is {request}, more than the limit of {limit}: lower it or raise `options.resources.limit.{name}`"
+                )));
+            }
+        }
         if let Some(limit) = &options.volume.size_limit {
             check_quantity("options.volume.sizeLimit", limit)?;
         }
@@ -215,6 +223,17 @@ impl Options {
             ));
         }
         Ok(options)
+    }
+
+    /// What is allowed and yet seldom meant, if anything.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let memory = self.resources.limit.get("memory")?;
+        let size = self.size_limit().filter(|_| self.volume.medium == Medium::Memory)?;
+        (bytes(memory)? < bytes(size)?).then(|| {
+            format!(
+                "files count as memory of the script that writes them: with `resources.limit.memory` at {memory} it is ended before it fills the {size} of `volume.sizeLimit`; raise the one, lower the other, or set `volume.medium` to DISK"
+            )
+        })
     }
 
     /// The volume's size limit, as a quantity.
@@ -284,20 +303,26 @@ fn check_quantity(field: &str, value: &str) -> Result<(), Error> {
     )))
 }
 
-/// Bytes of a quantity that `check_quantity` accepted.
+/// The number that a quantity which `check_quantity` accepted stands for: bytes, if it is one of memory.
 pub(crate) fn bytes(quantity: &str) -> Option<f64> {
     let digits = quantity.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match quantity.get(digits.len()..)? {
+        "n" => 1e-9,
+        "u" => 1e-6,
         "m" => 1e-3,
         "" => 1.0,
         "k" => 1e3,
         "M" => 1e6,
         "G" => 1e9,
         "T" => 1e12,
+        "P" => 1e15,
+        "E" => 1e18,
         "Ki" => 1024.0,
         "Mi" => 1_048_576.0,
         "Gi" => 1_073_741_824.0,
         "Ti" => 1_099_511_627_776.0,
+        "Pi" => 1_125_899_906_842_624.0,
+        "Ei" => 1_152_921_504_606_846_976.0,
         _ => return None,
     };
     digits.parse::<f64>().ok().map(|n| n * factor)
@@ -326,6 +351,10 @@ mod tests {
                 r#"{"resources": {"limit": {"memory": "lots"}}}"#,
                 "options.resources.limit.memory",
             ),
+            (
+                r#"{"resources": {"request": {"cpu": "2"}, "limit": {"cpu": "1500m"}}}"#,
+                "options.resources.request.cpu",
+            ),
             (r#"{"waitUntilRunning": "10m!"}"#, "options.waitUntilRunning"),
             (r#"{"pullPolicy": "SOMETIMES"}"#, "options.pullPolicy"),
             (r#"{"fileSidecar": {"image": ""}}"#, "options.fileSidecar.image"),
@@ -334,6 +363,21 @@ mod tests {
                 panic!("{text} was accepted")
             };
             assert!(message.contains(field), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_volume_that_does_not_fit_the_memory_is_warned_of() {
+        let warning = |text: &str| Options::parse(text).unwrap().warning();
+        let small = warning(r#"{"resources": {"limit": {"memory": "64Mi"}}}"#).unwrap();
+        assert!(small.contains("64Mi") && small.contains("1Gi"), "{small}");
+        for fits in [
+            "{}",
+            r#"{"resources": {"limit": {"memory": "1Gi"}}}"#,
+            r#"{"resources": {"limit": {"memory": "64Mi"}}, "volume": {"medium": "DISK"}}"#,
+            r#"{"resources": {"limit": {"memory": "64Mi"}}, "volume": {"sizeLimit": "60Mi"}}"#,
+        ] {
+            assert_eq!(warning(fits), None, "{fits}");
         }
     }
 

@@ -4,7 +4,7 @@ use crate::{
     client::{Action, Cluster},
     collect::{self, Failure},
     config::Access,
-    contract::{Error, Event, Host, Level, Outcome, Phase, Status, Task},
+    contract::{Error, Event, Host, Level, Outcome, Phase, Status, Task, text},
     exec::Exec,
     follow::{Followed, Follower},
     inputs::Inputs,
@@ -38,6 +38,9 @@ pub(crate) async fn run(host: &dyn Host, config: &str, task: &Task, after: Optio
     let cluster = Cluster::new(access, plan.handle.namespace.clone(), &session)?;
     session.push(Event::Started(plan.handle.to_string()));
     session.phase(Phase::Pending);
+    if let Some(warning) = plan.options.warning() {
+        session.note(Level::Warn, warning);
+    }
     let begun = match session.flush() {
         Ok(()) => session.during(begin(&cluster, &session, &plan)).await,
         Err(halt) => Err(halt),
@@ -432,9 +435,9 @@ impl<'c> Ending<'c> {
         if ran && self.stored.collects() {
             self.session.phase(Phase::Collecting);
             self.session.flush_news()?;
-            let collected = match self.keeper().await? {
-                None => collect::collect(self.cluster, self.session, &name, &self.stored).await,
-                Some(why) => Err(Failure::Lost(why)),
+            let collected = match self.keeper().await {
+                Ok(()) => collect::collect(self.cluster, self.session, &name, &self.stored).await,
+                Err(failure) => Err(failure),
             };
             match collected {
                 Ok(files) => outcome.files = files,
@@ -454,26 +457,32 @@ impl<'c> Ending<'c> {
         Ok(outcome)
     }
 
-    /// Waits until the sidecar runs, which starts after main; says why it never will.
-    async fn keeper(&mut self) -> Result<Option<String>, Halt> {
+    /// Waits until the sidecar runs, which starts after main; fails if it never will.
+    async fn keeper(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_secs(self.stored.wait_until_running);
+        let lost = |why: &str| Err(Failure::Lost(why.to_owned()));
         loop {
             let pod = self.watched.pod();
             if self.watched.gone() {
-                return Ok(Some("the pod is gone".into()));
+                return lost("the pod is gone");
             }
             match status::state(pod, SIDECAR) {
-                State::Running(_) => return Ok(None),
-                State::Ended(_) => return Ok(Some("the sidecar that kept them has ended".into())),
+                State::Running(_) => return Ok(()),
+                State::Ended(end) if status::never_started(&end) => {
+                    return Err(Failure::Refused(status::no_shell(
+                        end.message.as_deref().unwrap_or_default(),
+                    )));
+                }
+                State::Ended(_) => return lost("the sidecar that kept them has ended"),
                 State::Waiting { .. } if status::over(pod) => {
-                    return Ok(Some("the pod ended before its sidecar started".into()));
+                    return lost("the pod ended before its sidecar started");
                 }
                 State::Waiting { .. } => {}
             }
             match status::waiting(pod) {
-                Some(Waiting::Hopeless(_, why)) => return Ok(Some(why)),
-                Some(Waiting::Patience(why)) if Instant::now() >= deadline => return Ok(Some(why)),
-                None if Instant::now() >= deadline => return Ok(Some("their sidecar did not start".into())),
+                Some(Waiting::Hopeless(_, why)) => return Err(Failure::Refused(why)),
+                Some(Waiting::Patience(why)) if Instant::now() >= deadline => return Err(Failure::Lost(why)),
+                None if Instant::now() >= deadline => return lost("their sidecar did not start"),
                 _ => {}
             }
             self.say_why();
@@ -496,8 +505,9 @@ impl<'c> Ending<'c> {
             self.session.note(
                 Level::Warn,
                 format!(
-                    "pod `{}` could not be deleted, kill the task to try again: {error}",
-                    self.handle.pod
+                    "pod `{}` could not be deleted, kill the task to try again: {}",
+                    self.handle.pod,
+                    text(&error)
                 ),
             );
             self.session.finish();

@@ -160,6 +160,19 @@ pub(crate) fn waiting(pod: &Pod) -> Option<Waiting> {
     )))
 }
 
+/// Whether the container's program could not be started at all.
+pub(crate) fn never_started(end: &ContainerStateTerminated) -> bool {
+    matches!(end.reason.as_deref(), Some("StartError" | "ContainerCannotRun"))
+}
+
+/// What to tell of a container for files that could not be started.
+pub(crate) fn no_shell(said: &str) -> String {
+    format!(
+        "the containers that move files could not be started: set `fileSidecar.image` to an image with a shell, for example busybox ({})",
+        said.trim()
+    )
+}
+
 /// Whether a registry's words mean that it will not have the image in a minute either.
 fn gone(message: &str) -> bool {
     let message = message.to_lowercase();
@@ -222,7 +235,7 @@ pub(crate) fn outcome(pod: &Pod, stored: &Stored) -> Option<Outcome> {
 /// The outcome of a task that the runner itself gave up or stopped.
 pub(crate) fn build(pod: &Pod, main: Option<&ContainerStateTerminated>, end: End<'_>) -> Outcome {
     // A program that could not be started has no code of its own, whatever the kubelet reports.
-    let main = main.filter(|m| !matches!(m.reason.as_deref(), Some("StartError" | "ContainerCannotRun")));
+    let main = main.filter(|main| !never_started(main));
     Outcome {
         status: end.status,
         reason: end.reason.map(str::to_owned),
@@ -263,14 +276,14 @@ fn ended(main: &ContainerStateTerminated, stored: &Stored) -> End<'static> {
             "the script used more memory than its limit: raise `resources.limit.memory`".into(),
         );
     }
-    match (code, main.reason.as_deref()) {
-        (0, _) => End {
+    match code {
+        0 => End {
             status: Status::Succeeded,
             reason: None,
             retryable: false,
             message: "the script succeeded".into(),
         },
-        (_, Some("StartError" | "ContainerCannotRun")) => failed(
+        _ if never_started(main) => failed(
             "configuration",
             false,
             format!(
@@ -278,12 +291,12 @@ fn ended(main: &ContainerStateTerminated, stored: &Stored) -> End<'static> {
                 main.message.as_deref().unwrap_or("no reason given").trim()
             ),
         ),
-        (127, _) => failed(
+        127 => failed(
             "exit-code",
             false,
             "the script ended with exit code 127: a command was not found in the image".into(),
         ),
-        (129..=192, _) => failed(
+        129..=192 => failed(
             "signal",
             false,
             format!("the script was ended by signal {} (exit code {code})", code - 128),
@@ -310,26 +323,27 @@ fn ran(main: &ContainerStateTerminated) -> i64 {
 
 fn staging_failed(pod: &Pod, init: &ContainerStateTerminated) -> End<'static> {
     let said = init.message.as_deref().map(str::trim).filter(|m| !m.is_empty());
-    let reason = init.reason.as_deref().unwrap_or_default();
     if let Some(end) = disrupted(pod) {
         return end;
     }
-    let (reason, advice) = match reason {
-        "OOMKilled" => (
-            "out-of-memory",
-            "the input files are larger than the volume allows: raise `volume.sizeLimit` or set `volume.medium` to DISK",
-        ),
-        _ => ("configuration", "the input files could not be unpacked"),
+    let said = said.unwrap_or("it said nothing");
+    let said = format!("init container ended with exit code {}: {said}", init.exit_code);
+    let (reason, message) = if never_started(init) {
+        ("configuration", no_shell(&said))
+    } else if init.reason.as_deref() == Some("OOMKilled") {
+        let advice = "the input files are larger than the volume allows: raise `volume.sizeLimit` or set `volume.medium` to DISK";
+        ("out-of-memory", format!("{advice} ({said})"))
+    } else {
+        (
+            "configuration",
+            format!("the input files could not be unpacked ({said})"),
+        )
     };
     End {
         status: Status::Failed,
         reason: Some(reason),
         retryable: false,
-        message: format!(
-            "{advice} (init container ended with exit code {}: {})",
-            init.exit_code,
-            said.unwrap_or("it said nothing")
-        ),
+        message,
     }
 }
 
