@@ -132,6 +132,14 @@ impl Trial {
         self.folder.path().join("outputs")
     }
 
+    /// The pod that would be created, as JSON.
+    pub async fn render(&self, server: bool) -> String {
+        let rendered = self
+            .runner
+            .render(&self.target, &self.task, self.folders().inputs, server);
+        rendered.await.unwrap()
+    }
+
     fn folders(&self) -> Folders {
         Folders {
             inputs: Some(self.inputs()),

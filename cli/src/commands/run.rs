@@ -235,7 +235,7 @@ async fn preflight(
         let mut task = plan::plan(flow, declared, &names, &scope, renderer)?.task;
         // Rendering checks options and patterns. It has no inputs to look at, and only a refusal counts.
         task.inputs.clear();
-        if let Err(source @ podrun_host::Error::InvalidArgument(_)) = runner.render(&target, &task, false).await {
+        if let Err(source @ podrun_host::Error::InvalidArgument(_)) = runner.render(&target, &task, None, false).await {
             return Err(failed(source));
         }
     }

@@ -174,9 +174,20 @@ impl Runner {
         call.close(answer)
     }
 
-    /// What `start` would create, as the target's own manifest; with `server`, as the target would accept it.
-    pub async fn render(&self, target: &Target, task: &Task, server: bool) -> Result<String, Error> {
-        let mut call = self.reach("render", target).await?;
+    /// What `start` would create with the input files of this folder, as the target's own manifest; with `server`, as
+    /// the target would accept it.
+    pub async fn render(
+        &self,
+        target: &Target,
+        task: &Task,
+        inputs: Option<PathBuf>,
+        server: bool,
+    ) -> Result<String, Error> {
+        let grants = Grants {
+            folders: Some(Folders { inputs, outputs: None }),
+            ..self.granted(target).await?
+        };
+        let mut call = self.open("render", grants).await?;
         let runner = call.bindings.podrun_task_runner_runner();
         let answer = runner.call_render(&mut call.store, &target.config, task, server).await;
         call.close(answer)
@@ -200,7 +211,7 @@ impl Runner {
         &self,
         name: &'static str,
         target: &Target,
-        folders: crate::Folders,
+        folders: Folders,
         emitter: Emitter,
     ) -> Result<Call, Error> {
         let grants = Grants {

@@ -190,8 +190,7 @@ async fn the_pod_that_would_be_created_is_shown() {
 }
 
 async fn render(trial: &Trial, server: bool) -> Value {
-    let text = trial.runner.render(&trial.target, &trial.task, server).await.unwrap();
-    serde_json::from_str(&text).unwrap()
+    serde_json::from_str(&trial.render(server).await).unwrap()
 }
 
 /// The pod without what changes with every edit of a script: scripts and digests.

@@ -28,7 +28,7 @@ async fn each_call_reaches_the_runner_with_its_arguments() {
     assert_eq!(runner.list(&target, &labels).await.unwrap()[0].labels, labels);
     assert_eq!(runner.check(&target).await.unwrap().len(), 1);
     assert_eq!(
-        runner.render(&target, &task(&["tell"]), true).await.unwrap(),
+        runner.render(&target, &task(&["tell"]), None, true).await.unwrap(),
         "task-1 true"
     );
     let error = runner.kill(&target, "pod-1", Some(5)).await.unwrap_err();
