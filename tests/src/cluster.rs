@@ -24,6 +24,8 @@ pub struct Cluster {
     pub runner: Runner,
     /// The cluster as the service account that has the runner's Role and nothing else.
     pub target: Target,
+    /// Whether that account is the tests' own; on a cluster that was only given they run as whoever its kubeconfig names.
+    pub limited: bool,
     /// Tells this process's objects from those of others.
     pub suite: String,
     kubectl: PathBuf,
@@ -62,20 +64,21 @@ impl Cluster {
         let admin = needed("KUBECONFIG");
         let kubectl = variable("PODRUN_KUBECTL").unwrap_or_else(|| "kubectl".into());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let account = variable("PODRUN_TEST_RUNNER_KUBECONFIG");
         let mut cluster = Self {
             runner: load(&component).await,
             target: Target {
                 config: String::new(),
                 credentials: None,
             },
+            limited: account.is_some(),
             suite: format!("{now:x}"),
             kubectl,
             folder: variable("PODRUN_TEST_CLUSTER_DIR"),
             component,
             admin,
         };
-        // A cluster that was only given has no account for the tests: they run as whoever its kubeconfig names.
-        let account = variable("PODRUN_TEST_RUNNER_KUBECONFIG").unwrap_or_else(|| cluster.admin.clone());
+        let account = account.unwrap_or_else(|| cluster.admin.clone());
         let kubeconfig = cluster.kubeconfig(&account).await.to_string();
         cluster.target.config = json!({ "kubeconfig": kubeconfig }).to_string();
         cluster

@@ -112,7 +112,10 @@ fn programs(messages: &str) -> Vec<TestProgram> {
             executable: message["executable"].as_str()?.into(),
         })
     };
-    messages.lines().filter_map(program).collect()
+    let mut programs: Vec<_> = messages.lines().filter_map(program).collect();
+    // Cargo tells of them as they are done, which is another order each time.
+    programs.sort_by(|one, other| (&one.package, &one.target).cmp(&(&other.package, &other.target)));
+    programs
 }
 
 /// The name in `path+file:///work/tests#podrun-tests@0.1.0`, or the folder's in `path+file:///work/xtask#0.1.0`.

@@ -34,7 +34,7 @@ const SHAPES: [(&str, &str); 11] = [
     ("diagnostic", "level message task type"),
     (
         "task-ended",
-        "attempt details exitCode files finished message phases reason retryable started status task type",
+        "attempt details earlier exitCode files finished message phases reason retryable started status task type",
     ),
     ("execution-ended", "id message state type"),
     ("warning", "message type"),

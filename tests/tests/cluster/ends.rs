@@ -97,9 +97,7 @@ async fn what_cannot_start_ends_with_a_reason_and_advice() {
                 .trial("absent-sidecar-image")
                 .sh("true")
                 .option("fileSidecar", json!({"image": "podrun.dev/test/absent:2"})),
-            Expected::failed("outputs-lost", Some(0))
-                .retryable()
-                .says("podrun.dev/test/absent:2"),
+            Expected::failed("outputs-refused", Some(0)).says("podrun.dev/test/absent:2"),
         ),
         (
             group

@@ -198,7 +198,9 @@ async fn files_larger_than_the_runners_memory_pass_through() {
 async fn inputs_that_are_refused_are_named_before_a_pod_exists() {
     let group = Group::new("refused-inputs").await;
     let audit = group.cluster.audit();
-    let cases: [(&str, &[(&str, u32)], &str); 9] = [
+    /// A name, paths and modes, and what the error says.
+    type Case = (&'static str, &'static [(&'static str, u32)], &'static str);
+    let cases: [Case; 9] = [
         ("absolute", &[("/etc/passwd", 0o644)], "`/etc/passwd` is absolute"),
         ("climbing", &[("a/../../x", 0o644)], "`a/../../x` climbs out"),
         ("empty", &[("", 0o644)], "is empty"),

@@ -1,7 +1,7 @@
 //! Output files: what is asked for comes back, complete and verified, after failures too; what cannot is named.
 
 use crate::inputs::noise;
-use podrun_host::{Event, Phase, Status};
+use podrun_host::{Event, Status};
 use podrun_tests::{BUSYBOX_USER, Expected, Group, check, sha256};
 use serde_json::json;
 
@@ -156,10 +156,10 @@ async fn outputs_that_were_not_collected_in_time_are_never_a_success() {
     let trial = group
         .trial("late")
         .option("keepOutputs", "PT2S")
-        .sh("echo up; echo x >x.txt; sleep 1; echo down")
+        .sh("echo up; echo x >x.txt; sleep 3; echo down")
         .output("x.txt");
     let mut following = trial.start(None).await;
-    following.until_phase(Phase::Running).await;
+    following.until_line("up").await;
     let seen = following.detach().await;
     let pod = format!("pod/{}", seen.pod());
     let wait = [
