@@ -45,6 +45,7 @@ mod bindings;
 mod cache;
 mod clock;
 mod credentials;
+mod durable;
 mod error;
 mod guest_output;
 mod host;

@@ -10,6 +10,7 @@
 //!   follows a committed outcome.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::bindings::podrun::task_runner::host::Directive;
+use crate::durable::{self, NotDurable};
 use crate::{Error, Event, Outcome};
 
 /// How long a runner may go on deleting what it started after its outcome was committed and its run dropped.
@@ -33,7 +35,9 @@ pub struct Run {
 
 impl Run {
     /// Spawns `call`, which ends at the latest `patience` after the run was dropped.
-    pub(crate) fn spawn<F>(patience: Duration, call: impl FnOnce(Emitter) -> F) -> Self
+    ///
+    /// `outputs` is the folder that it puts output files in.
+    pub(crate) fn spawn<F>(patience: Duration, outputs: Option<PathBuf>, call: impl FnOnce(Emitter) -> F) -> Self
     where
         F: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
@@ -44,6 +48,7 @@ impl Run {
             batches: sender,
             control: control.clone(),
             handle: None,
+            outputs,
         });
         let task = tokio::spawn(async move {
             let abandoned = async {
@@ -171,13 +176,17 @@ pub(crate) struct Emitter {
     control: Control,
     /// From the `started` event.
     handle: Option<String>,
+    /// Where the runner puts output files.
+    outputs: Option<PathBuf>,
 }
 
-/// The outcome was not committed, so the runner must not go on to delete what it started.
+/// Why a runner must not go on from its outcome, which would be to delete what it started.
 #[derive(Debug, thiserror::Error)]
-#[error("the outcome of task `{handle}` was not committed")]
-pub(crate) struct OutcomeLost {
-    pub(crate) handle: String,
+pub(crate) enum OutcomeLost {
+    #[error("the outcome of task `{handle}` was not committed")]
+    Uncommitted { handle: String },
+    #[error(transparent)]
+    NotDurable(#[from] NotDurable),
 }
 
 impl Emitter {
@@ -187,7 +196,12 @@ impl Emitter {
             for event in &events {
                 match event {
                     Event::Started(handle) => self.handle = Some(handle.clone()),
-                    Event::Ended(_) => ended = true,
+                    Event::Ended(outcome) => {
+                        ended = true;
+                        if let Some(outputs) = &self.outputs {
+                            durable::keep(outputs, &outcome.files).await?;
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -196,7 +210,7 @@ impl Emitter {
             } else {
                 self.control.detach();
                 if ended {
-                    return Err(OutcomeLost {
+                    return Err(OutcomeLost::Uncommitted {
                         handle: self.handle.clone().unwrap_or_default(),
                     });
                 }

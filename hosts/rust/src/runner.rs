@@ -107,7 +107,7 @@ impl Runner {
     /// Outside a tokio runtime.
     pub fn start(&self, target: &Target, task: Task, folders: Folders, after: Option<String>) -> Run {
         let (runner, target) = (self.clone(), target.clone());
-        self.spawn(move |emitter| async move {
+        self.spawn(folders.outputs.clone(), move |emitter| async move {
             let mut call = runner.follow("run", &target, folders, emitter).await?;
             let runner = call.bindings.podrun_task_runner_runner();
             let answer = runner
@@ -124,7 +124,7 @@ impl Runner {
     /// Outside a tokio runtime.
     pub fn attach(&self, target: &Target, handle: String, folders: Folders, after: Option<String>) -> Run {
         let (runner, target) = (self.clone(), target.clone());
-        self.spawn(move |emitter| async move {
+        self.spawn(folders.outputs.clone(), move |emitter| async move {
             let mut call = runner.follow("attach", &target, folders, emitter).await?;
             let runner = call.bindings.podrun_task_runner_runner();
             let answer = runner
@@ -193,11 +193,11 @@ impl Runner {
         call.close(answer)
     }
 
-    fn spawn<F>(&self, call: impl FnOnce(Emitter) -> F) -> Run
+    fn spawn<F>(&self, outputs: Option<PathBuf>, call: impl FnOnce(Emitter) -> F) -> Run
     where
         F: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
-        Run::spawn(self.host.options.guest_deadline + 2 * HEARTBEAT, call)
+        Run::spawn(self.host.options.guest_deadline + 2 * HEARTBEAT, outputs, call)
     }
 
     /// An instance that may reach the target.

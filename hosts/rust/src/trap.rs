@@ -10,8 +10,10 @@ use crate::state::State;
 
 /// The error for a call that wasmtime ended.
 pub(crate) fn explain(call: &'static str, error: wasmtime::Error, state: &State) -> Error {
-    if let Some(OutcomeLost { handle }) = error.downcast_ref() {
-        return Error::Detached(handle.clone());
+    match error.downcast_ref() {
+        Some(OutcomeLost::Uncommitted { handle }) => return Error::Detached(handle.clone()),
+        Some(OutcomeLost::NotDurable(why)) => return Error::Other(why.to_string()),
+        None => {}
     }
     let reason = reason(&error, state.panicked_at());
     Error::Trap {
