@@ -234,6 +234,9 @@ impl<'s> Cluster<'s> {
                     Error::InvalidArgument(format!("namespace `{namespace}` does not exist: create it or set `namespace` to another one"))
                 }
                 404 => Error::NotFound(said.to_owned()),
+                413 => Error::InvalidArgument(format!(
+                    "the pod is larger than the API server takes: shorten `command` and `env`, or lower `options.inlineLimit` ({said})"
+                )),
                 400 | 422 => Error::InvalidArgument(format!("the API server refused the pod: {said}")),
                 429 | 500..=599 => Error::Unavailable(format!("the API server is overloaded or failing ({}): {said}", status.code)),
                 _ => Error::Other(format!("failed to {verb} {resource}: {said}")),

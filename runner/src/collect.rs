@@ -34,6 +34,8 @@ pub(crate) enum Failure {
     Lost(String),
     /// They are there, and cannot come back in any try; names the file or the field.
     Refused(String),
+    /// They are perhaps still there, and did not arrive whole in several tries.
+    Unreached(String),
     /// The runner could not do its part.
     Halt(Halt),
 }
@@ -76,7 +78,7 @@ pub(crate) async fn collect(
             // The container is not there any more: its files are not either.
             ExecError::Refused(Error::NotFound(m) | Error::InvalidArgument(m)) => return Err(Failure::Lost(m)),
             ExecError::Refused(error @ Error::AccessDenied(_)) => return Err(error.into()),
-            error if attempt == ATTEMPTS => return Err(Failure::Lost(error.to_string())),
+            error if attempt == ATTEMPTS => return Err(Failure::Unreached(error.to_string())),
             error => session.note(Level::Warn, format!("collecting output files: {error}; trying again")),
         }
         tokio::time::sleep(Duration::from_millis(200) * attempt.pow(2)).await;
@@ -259,8 +261,7 @@ impl<'s> Download<'s> {
                     }
                 }
                 Item::Complete => {
-                    if let (Some((file, hash)), Some(received)) = (self.open.take(), self.files.last_mut()) {
-                        file.sync_data()?;
+                    if let (Some((_, hash)), Some(received)) = (self.open.take(), self.files.last_mut()) {
                         received.sha256 = hex(&hash.finalize());
                     }
                 }
@@ -300,7 +301,6 @@ impl<'s> Download<'s> {
             for destination in rest {
                 let copy = self.folder.join("copy");
                 fs::copy(&file.part, &copy)?;
-                File::open(&copy)?.sync_data()?;
                 place(&copy, folder, destination)?;
                 outputs.push(output(file, destination));
             }

@@ -229,6 +229,12 @@ impl Access {
                 "`{ca}` is missing: set it to the API server's certificate authority (the machine's own list is not read)"
             )));
         }
+        if !tls && !loopback(&host(&self.server)) {
+            return Err(Error::InvalidArgument(format!(
+                "`{}` is not encrypted, so credentials and files would travel in clear text: use https (http is only for this machine, such as `kubectl proxy`)",
+                self.server
+            )));
+        }
         Ok(self)
     }
 
@@ -339,6 +345,13 @@ pub(crate) fn host(server: &Uri) -> String {
         .to_owned()
 }
 
+fn loopback(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
 /// The server's port, by default that of its scheme.
 pub(crate) fn port(server: &Uri) -> u16 {
     server
@@ -428,6 +441,7 @@ mod tests {
                 "config.masterUrl",
             ),
             (r#"{"masterUrl": "docker-for-desktop:6443"}"#, "config.masterUrl"),
+            (r#"{"masterUrl": "http://a"}"#, "not encrypted"),
             (r#"{"masterUrl": "https://a"}"#, "config.caCertData"),
             (
                 r#"{"masterUrl": "https://a", "caCertData": "certificate-authority-data"}"#,

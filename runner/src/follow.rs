@@ -113,10 +113,18 @@ impl<'c> Follower<'c> {
                 Err(error) if status(&error) == Some(StatusCode::FORBIDDEN) => {
                     return Err(self.cluster.explain(Action::LOG, error).into());
                 }
-                Err(error) => {
-                    self.incomplete(&brief(&error));
+                // The node does not have it any more.
+                Err(error @ kube::Error::Api(_)) => {
+                    self.session.note(
+                        Level::Warn,
+                        format!(
+                            "the end of the log cannot be read, lines may be missing: {}",
+                            brief(&error)
+                        ),
+                    );
                     return Ok(());
                 }
+                Err(error) => return Err(self.cluster.explain(Action::LOG, error).into()),
             };
             if self.drain(&mut stream).await? {
                 let last = self.tracker.finish();
@@ -127,8 +135,10 @@ impl<'c> Follower<'c> {
                 "the log broke off before its end; reading on from the last line",
             );
         }
-        self.incomplete("the connection breaks each time");
-        Ok(())
+        Err(Error::Unavailable(
+            "the end of the log did not arrive, its connection breaks each time: call `run` or `attach` again".into(),
+        )
+        .into())
     }
 
     /// Reads a stream to its end; false if it broke off.
@@ -144,13 +154,6 @@ impl<'c> Follower<'c> {
                 return Ok(true);
             }
         }
-    }
-
-    fn incomplete(&self, why: &str) {
-        self.session.note(
-            Level::Warn,
-            format!("the end of the log cannot be read, lines may be missing: {why}"),
-        );
     }
 
     /// Waits for the next bytes, opening the log when needed.

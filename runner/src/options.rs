@@ -6,6 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap};
 
+/// Largest `inlineLimit`: the API server refuses pods above about 1.5 MB, and these bytes grow by a third in text.
+const INLINE_MOST: u32 = 512 * 1024;
+
 /// Options of one task; `{}` takes the defaults.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -24,7 +27,7 @@ pub(crate) struct Options {
     /// The volume that holds the working directory and the output directory.
     pub(crate) volume: Volume,
     /// Input files that compress to at most this many bytes travel inside the pod, readable by whoever may read pods;
-    /// larger ones are sent when the pod waits for them. 0 sends all of them.
+    /// larger ones are sent when the pod waits for them. 0 sends all of them; at most 524288.
     pub(crate) inline_limit: u32,
     /// How long the pod may take to be scheduled, pull its images and start.
     pub(crate) wait_until_running: Duration,
@@ -217,6 +220,12 @@ impl Options {
         if let Some(limit) = &options.volume.size_limit {
             check_quantity("options.volume.sizeLimit", limit)?;
         }
+        if options.inline_limit > INLINE_MOST {
+            return Err(Error::InvalidArgument(format!(
+                "`options.inlineLimit` is {}: a pod holds at most {INLINE_MOST} bytes of files, larger ones are sent when it waits for them",
+                options.inline_limit
+            )));
+        }
         if options.file_sidecar.image.trim().is_empty() {
             return Err(Error::InvalidArgument(
                 "`options.fileSidecar.image` is empty: name an image with a shell, for example busybox".into(),
@@ -356,6 +365,7 @@ mod tests {
                 "options.resources.request.cpu",
             ),
             (r#"{"waitUntilRunning": "10m!"}"#, "options.waitUntilRunning"),
+            (r#"{"inlineLimit": 524289}"#, "options.inlineLimit"),
             (r#"{"pullPolicy": "SOMETIMES"}"#, "options.pullPolicy"),
             (r#"{"fileSidecar": {"image": ""}}"#, "options.fileSidecar.image"),
         ] {

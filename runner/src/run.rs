@@ -307,7 +307,7 @@ impl<'c> Ending<'c> {
     /// Waits until main started; false if it never will.
     async fn started(&mut self) -> Result<bool, Halt> {
         let patience = Duration::from_secs(self.stored.wait_until_running);
-        let deadline = Instant::now() + patience;
+        let mut deadline = Instant::now() + patience;
         let mut staged = false;
         loop {
             let pod = self.watched.pod();
@@ -331,7 +331,11 @@ impl<'c> Ending<'c> {
                 };
                 self.session.flush_news()?;
                 let name = self.watched.name().to_owned();
-                match stage::stage(self.cluster, self.session, &name, inputs).await {
+                let begun = Instant::now();
+                let sent = stage::stage(self.cluster, self.session, &name, inputs).await;
+                // Files on their way are no reason to lose patience with the cluster.
+                deadline += begun.elapsed();
+                match sent {
                     Ok(()) => staged = true,
                     // The pod cannot take them: that is an end, and the pod must not wait for ever.
                     Err(Halt::Error(Error::InvalidArgument(why))) => {
@@ -439,16 +443,33 @@ impl<'c> Ending<'c> {
                 Ok(()) => collect::collect(self.cluster, self.session, &name, &self.stored).await,
                 Err(failure) => Err(failure),
             };
-            match collected {
-                Ok(files) => outcome.files = files,
+            let lost = match collected {
+                Ok(files) => {
+                    outcome.files = files;
+                    None
+                }
                 Err(Failure::Halt(halt)) => return Err(halt),
-                Err(Failure::Lost(why)) => lose(
-                    &mut outcome,
-                    "outputs-lost",
-                    format!("the output files are lost: {why}"),
-                    true,
-                ),
-                Err(Failure::Refused(why)) => lose(&mut outcome, "outputs-refused", why, false),
+                Err(Failure::Refused(why)) => {
+                    lose(&mut outcome, "outputs-refused", why, false);
+                    None
+                }
+                Err(Failure::Lost(why)) => Some(why),
+                Err(Failure::Unreached(why)) => {
+                    self.watched.look().await?;
+                    let kept = matches!(status::state(self.watched.pod(), SIDECAR), State::Running(_));
+                    if kept && !self.watched.gone() {
+                        // The pod must not go while another call can bring them.
+                        return Err(Error::Unavailable(format!(
+                            "the output files did not arrive ({why}); pod `{name}` still has them: call `run` or `attach` again"
+                        ))
+                        .into());
+                    }
+                    Some(why)
+                }
+            };
+            if let Some(why) = lost {
+                let message = format!("the output files are lost: {why}");
+                lose(&mut outcome, "outputs-lost", message, true);
             }
         }
         if let Some(stop) = stop {
@@ -562,17 +583,15 @@ impl<'c> Ending<'c> {
 
     /// Like `conclude`, but a stopped task must go, with or without its files.
     async fn conclude_within(&mut self, stop: Stop) -> Result<Outcome, Halt> {
-        if let Ok(outcome) = tokio::time::timeout(COLLECT_BOUND, self.conclude(Some(stop))).await {
-            return outcome;
-        }
+        let why = match tokio::time::timeout(COLLECT_BOUND, self.conclude(Some(stop))).await {
+            Ok(Err(Halt::Error(Error::Unavailable(why)))) => why,
+            Ok(outcome) => return outcome,
+            Err(_) => format!("they did not arrive within {} s", COLLECT_BOUND.as_secs()),
+        };
         let pod = self.watched.pod();
         let mut outcome = status::outcome(pod, &self.stored).unwrap_or_else(|| status::deleted(pod));
         stopped(&mut outcome, stop, &self.stored);
-        let bound = COLLECT_BOUND.as_secs();
-        outcome.message = format!(
-            "{}; its output files did not arrive within {bound} s and are lost",
-            outcome.message
-        );
+        outcome.message = format!("{}; its output files are lost: {why}", outcome.message);
         Ok(outcome)
     }
 

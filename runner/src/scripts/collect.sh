@@ -16,7 +16,7 @@ all() {
   while IFS= read -r name; do
     set -- "$@" "$name"
     [ $# -lt 500 ] || {
-      $run "$@"
+      $run "$@" || return
       set --
     }
   done <$list
@@ -24,9 +24,15 @@ all() {
 }
 (run=sha256sum && all) >$list.sums &
 sums=$!
-run='tar -cf -'
-all
+# Small tars write a header or a piece at a time, each of which would travel as a message of its own.
+if dd bs=64k iflag=fullblock count=0 </dev/null >/dev/null 2>&1; then
+  blocks='dd bs=64k iflag=fullblock'
+else
+  blocks=cat
+fi
+{ run='tar -cf -' && all || : >$list.failed; } | $blocks 2>/dev/null
 wait $sums
+[ ! -e $list.failed ] || exit 1
 echo podrun:sums >&2
 cat $list.sums >&2
 rm -f $list $list.sums
