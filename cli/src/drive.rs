@@ -51,9 +51,15 @@ impl Driver<'_> {
                 }]);
                 return result;
             }
-            Err(error) if error.is_flows_fault() => (State::Failed, Some(crate::error::message(error))),
+            // What may run in the cluster must not be given up for an error that a better config or network cures.
+            Err(error) if error.is_flows_fault() && !self.journal.goes_on(&id)? => {
+                (State::Failed, Some(crate::error::message(error)))
+            }
             Err(_) => {
-                let message = format!("the execution is unfinished; to take it up again: {}", resume(&id));
+                let message = format!(
+                    "the execution is unfinished; to take it up again: {}, to end it: podrun kill {id}",
+                    resume(&id)
+                );
                 self.ui.show(&[Report::Warning { message }]);
                 return result;
             }
@@ -189,16 +195,33 @@ impl Driver<'_> {
             }
             Ok(Followed::Detached) => Ok((task_run, None)),
             Err(error) => {
-                // Without a handle nothing was created, so nothing binds a later call to this request.
-                let created = self
-                    .journal
-                    .task_run(&attempt)?
-                    .is_some_and(|task_run| task_run.handle.is_some());
-                if !created {
+                // Where nothing was created, nothing binds a later call to this request.
+                if !self.may_exist(&attempt, resumed, &target, &error).await? {
                     self.journal.forget(task_run.id)?;
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Whether an attempt that could not be followed may have something in the cluster.
+    async fn may_exist(
+        &mut self,
+        attempt: &Attempt,
+        resumed: bool,
+        target: &Target,
+        error: &Error,
+    ) -> Result<bool, Error> {
+        let Some(handle) = self.journal.task_run(attempt)?.and_then(|task_run| task_run.handle) else {
+            return Ok(false);
+        };
+        // Only a call that began the attempt knows that this is the cluster in which it would be.
+        if resumed || !error.is_flows_fault() {
+            return Ok(true);
+        }
+        tokio::select! {
+            status = self.runner.status(target, &handle) => Ok(!matches!(status, Err(podrun_host::Error::NotFound(_)))),
+            _ = self.interrupts.next() => Ok(true),
         }
     }
 

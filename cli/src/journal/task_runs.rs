@@ -66,7 +66,7 @@ impl Journal {
             for table in ["lines", "outputs", "metrics", "phases"] {
                 transaction.execute(&format!("DELETE FROM {table} WHERE task_run = ?1"), [task_run])?;
             }
-            transaction.execute("DELETE FROM task_runs WHERE id = ?1 AND handle IS NULL", [task_run])
+            transaction.execute("DELETE FROM task_runs WHERE id = ?1", [task_run])
         })?;
         Ok(())
     }
@@ -87,6 +87,15 @@ impl Journal {
         let mut statement = self.connection.prepare(&sql).map_err(failed(action))?;
         let rows = statement.query_map([execution], read).map_err(failed(action))?;
         rows.collect::<Result<_, _>>().map_err(failed(action))
+    }
+
+    /// Whether a task of the execution may be in the cluster and has not ended.
+    pub(crate) fn goes_on(&self, execution: &str) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM task_runs
+                   WHERE execution = ?1 AND handle IS NOT NULL AND outcome IS NULL)";
+        self.connection
+            .query_row(sql, [execution], |row| row.get(0))
+            .map_err(failed("look for tasks that go on"))
     }
 
     /// Store what the runner said and how far it was read, all or nothing.

@@ -210,16 +210,21 @@ fn repeated_phases_count_once_and_the_end_closes_the_last() {
 }
 
 #[test]
-fn only_a_task_of_which_nothing_was_created_is_forgotten() {
+fn what_is_forgotten_is_gone_and_what_has_a_handle_and_no_end_goes_on() {
     let crashing = Crashing::new();
     begin(&mut crashing.open(), "x");
     let id = crashing.open().prepare(&attempt("x"), &request()).unwrap().id;
+    assert!(!crashing.open().goes_on("x").unwrap());
+    crashing.open().record(id, &[Event::Started("h".into())], None).unwrap();
+    assert!(crashing.open().goes_on("x").unwrap());
+    crashing.open().record(id, &[log("one")], Some("1")).unwrap();
     crashing.open().forget(id).unwrap();
     assert!(crashing.open().task_run(&attempt("x")).unwrap().is_none());
+    assert!(!crashing.open().goes_on("x").unwrap());
     let id = crashing.open().prepare(&attempt("x"), &request()).unwrap().id;
-    crashing.open().record(id, &[Event::Started("h".into())], None).unwrap();
-    crashing.open().forget(id).unwrap();
-    assert_eq!(crashing.task_run().handle.as_deref(), Some("h"));
+    let ended = [Event::Started("h".into()), Event::Ended(outcome())];
+    crashing.open().record(id, &ended, None).unwrap();
+    assert!(!crashing.open().goes_on("x").unwrap());
 }
 
 #[test]

@@ -39,6 +39,22 @@ fn after_kill_9_the_same_command_goes_on_with_the_same_inputs() {
 }
 
 #[test]
+fn a_wrong_config_leaves_what_runs_to_the_right_one() {
+    let (sandbox, run) = waiting(SCRIPT);
+    run.signal("KILL");
+    run.wait();
+    sandbox.flow_at("https://distrusted", &[SCRIPT, "say 1"]);
+    let refused = sandbox.podrun(&["attach", "x"]).expect(2);
+    assert!(refused.error.contains("podrun attach x"), "{}", refused.error);
+    assert_eq!(sandbox.state("x").as_deref(), Some("unfinished"));
+    sandbox.flow(&[SCRIPT, "say 1"]);
+    sandbox.let_go("x", "t1");
+    sandbox.podrun(&["attach", "x"]).expect(0);
+    assert_eq!(sandbox.history("x", "t1"), ["created", "deleted"]);
+    assert_eq!(sandbox.podrun(&["logs", "x"]).expect(0).out, LOG);
+}
+
+#[test]
 fn a_terminated_program_detaches_and_another_terminal_attaches() {
     let (sandbox, run) = waiting(SCRIPT);
     run.signal("TERM");

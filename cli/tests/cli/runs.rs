@@ -164,6 +164,26 @@ fn refusals_of_the_cluster_have_their_codes_and_leave_the_execution_unfinished()
 }
 
 #[test]
+fn a_task_that_the_cluster_does_not_admit_fails_the_execution_if_nothing_exists() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["fail unborn invalid"]);
+    sandbox
+        .podrun(&["run", "flow.yaml", "--execution-id", "refused"])
+        .expect(2);
+    assert_eq!(sandbox.state("refused").as_deref(), Some("failed"));
+    sandbox.flow_at("https://unkillable", &["fail unborn invalid"]);
+    let unsure = sandbox
+        .podrun(&["run", "flow.yaml", "--execution-id", "unsure"])
+        .expect(2);
+    assert!(
+        unsure.error.contains("podrun attach unsure") && unsure.error.contains("podrun kill unsure"),
+        "{}",
+        unsure.error
+    );
+    assert_eq!(sandbox.state("unsure").as_deref(), Some("unfinished"));
+}
+
+#[test]
 fn another_unfinished_execution_is_pointed_out() {
     let sandbox = Sandbox::new();
     sandbox.flow(&["fail unavailable"]);

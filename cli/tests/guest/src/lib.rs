@@ -7,7 +7,8 @@
 //! - `keep TEXT OUTPUT`: a file of the output directory
 //! - `publish NAME JSON`: an output
 //! - `wait`: until the host cancels or detaches, or `/outputs/go` is there
-//! - `fail KIND`: an error of that kind
+//! - `fail KIND`: an error of that kind; `fail before KIND`: before the handle is known; `fail unborn KIND`: after that,
+//!   before anything is created
 //! - `climb`: an outcome with a file outside of its folder
 //! - `exit CODE`
 //!
@@ -64,8 +65,9 @@ impl Guest for FolderRunner {
         })
     }
 
-    fn run(_: String, task: Task, after: Option<String>) -> Result<Outcome, Error> {
+    fn run(config: String, task: Task, after: Option<String>) -> Result<Outcome, Error> {
         Execution {
+            server: server(&config),
             task,
             told: 0,
             after: after.map_or(0, |cursor| cursor.parse().expect("a number")),
@@ -84,8 +86,11 @@ impl Guest for FolderRunner {
         }
     }
 
-    fn status(_: String, handle: String) -> Result<Snapshot, Error> {
-        Err(Error::NotFound(handle))
+    fn status(config: String, handle: String) -> Result<Snapshot, Error> {
+        match server(&config).as_str() {
+            "https://unkillable" => Err(Error::Unavailable("the cluster does not answer".to_owned())),
+            _ => Err(Error::NotFound(handle)),
+        }
     }
 
     fn list(_: String, _: Vec<(String, String)>) -> Result<Vec<Snapshot>, Error> {
@@ -127,6 +132,7 @@ fn server(config: &str) -> String {
 
 /// One call of `run`.
 struct Execution {
+    server: String,
     task: Task,
     /// Lines and outputs told so far: the cursor.
     told: u32,
@@ -141,6 +147,12 @@ impl Execution {
             return Err(error(kind));
         }
         self.emit(&[Event::Started(self.task.id.clone())])?;
+        if self.server == "https://distrusted" {
+            return Err(Error::InvalidArgument("the certificate is not accepted".to_owned()));
+        }
+        if let Some(kind) = script.lines().find_map(|line| line.strip_prefix("fail unborn ")) {
+            return Err(error(kind));
+        }
         let description = format!("{:?}", self.task);
         match fs::read_to_string("/outputs/pod") {
             Ok(before) if before != description => return Err(Error::Conflict(self.task.id.clone())),
