@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use podrun_host::{Folders, Outcome, OutputFile, Runner, Target};
-use serde_json::Value;
 
 use crate::access::Access;
 use crate::error::{Ended, Error};
@@ -11,7 +10,7 @@ use crate::expression::Renderer;
 use crate::faults::{Point, reach};
 use crate::files;
 use crate::flow::{Flow, TaskDeclaration};
-use crate::follow::{Followed, Follower, verdict};
+use crate::follow::{Followed, Follower, Left, is_kept, verdict};
 use crate::interrupt::Interrupts;
 use crate::journal::{Attempt, Execution, Journal, State, TaskRun};
 use crate::plan::{self, Names};
@@ -135,14 +134,19 @@ impl Driver<'_> {
             .clone()
             .ok_or_else(|| Error::Internal("a settled task has an outcome".into()))?;
         self.conclude(task_run, &outcome, true)?;
-        if !task_run.cleaned {
+        let handle = task_run.handle.as_ref().filter(|_| !task_run.cleaned);
+        if let Some(handle) = handle.filter(|_| !is_kept(&task_run.request)) {
             let target = self.target(declared, scope)?;
-            let cleaned = tokio::select! {
-                cleaned = clean(self.runner, &target, task_run) => cleaned,
+            let removed = tokio::select! {
+                removed = self.runner.kill(&target, handle, None) => removed,
                 // Whatever is wished for: the task has ended, and there is nothing to stop.
                 _ = self.interrupts.next() => return Ok(None),
             };
-            self.note_cleaning(task_run, cleaned)?;
+            let left = match removed {
+                Ok(()) => Left::Nothing,
+                Err(error) => Left::Stuck(error.to_string()),
+            };
+            self.note_left(task_run, left)?;
         }
         Ok(Some(outcome))
     }
@@ -188,9 +192,9 @@ impl Driver<'_> {
         };
         let followed = follower.follow(run, &task_run).await;
         match followed {
-            Ok(Followed::Ended { outcome, cleaned }) => {
+            Ok(Followed::Ended { outcome, left }) => {
                 self.conclude(&task_run, &outcome, false)?;
-                self.note_cleaning(&task_run, cleaned)?;
+                self.note_left(&task_run, left)?;
                 Ok((task_run, Some(*outcome)))
             }
             Ok(Followed::Detached) => Ok((task_run, None)),
@@ -279,14 +283,16 @@ impl Driver<'_> {
         Ok(Some(to))
     }
 
-    fn note_cleaning(&mut self, task_run: &TaskRun, cleaned: Result<(), podrun_host::Error>) -> Result<(), Error> {
-        match cleaned {
-            Ok(()) => self.journal.set_cleaned(task_run.id),
-            Err(error) => {
-                let again = resume(&task_run.attempt.execution);
-                let task = &task_run.attempt.task;
+    fn note_left(&mut self, task_run: &TaskRun, left: Left) -> Result<(), Error> {
+        match left {
+            Left::Nothing => self.journal.set_cleaned(task_run.id),
+            // `podrun kill` removes it.
+            Left::Kept => Ok(()),
+            Left::Stuck(why) => {
+                let Attempt { execution, task, .. } = &task_run.attempt;
                 let message = format!(
-                    "what task `{task}` left in the cluster could not be removed: {error}; to try again: {again}"
+                    "what task `{task}` left in the cluster could not be removed: {why}; to try again: podrun kill \
+                     {execution}"
                 );
                 self.ui.show(&[Report::Warning { message }]);
                 Ok(())
@@ -322,16 +328,6 @@ pub(crate) fn target(
             credentials: None,
         }),
         None => access.target(),
-    }
-}
-
-/// Remove what a task that ended left in the cluster, unless it was asked to stay.
-pub(crate) async fn clean(runner: &Runner, target: &Target, task_run: &TaskRun) -> Result<(), podrun_host::Error> {
-    let options: Value = serde_json::from_str(&task_run.request.options).unwrap_or_default();
-    let kept = options.get("delete") == Some(&Value::Bool(false));
-    match &task_run.handle {
-        Some(handle) if !kept => runner.kill(target, handle, None).await,
-        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use podrun_host::{Event, Outcome, Run};
+use podrun_host::{Event, Level, Outcome, Run, Task};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::error::{Ended, Error};
@@ -16,13 +17,40 @@ use crate::ui::Ui;
 /// How following ended.
 #[derive(Debug)]
 pub(crate) enum Followed {
-    /// The task ended. `cleaned`: nothing of it is left in the cluster.
-    Ended {
-        outcome: Box<Outcome>,
-        cleaned: Result<(), podrun_host::Error>,
-    },
+    /// The task ended.
+    Ended { outcome: Box<Outcome>, left: Left },
     /// The task goes on without us.
     Detached,
+}
+
+/// What a task that ended left in the cluster.
+#[derive(Debug)]
+pub(crate) enum Left {
+    Nothing,
+    /// Its pod, because it was asked to stay.
+    Kept,
+    /// Perhaps its pod, and why it could not be removed.
+    Stuck(String),
+}
+
+/// True if the pod of a task is to stay after its end.
+pub(crate) fn is_kept(request: &Task) -> bool {
+    let options: Value = serde_json::from_str(&request.options).unwrap_or_default();
+    options.get("delete") == Some(&Value::Bool(false))
+}
+
+/// What the runner could not clean up, if it says so after the outcome: only that follows an outcome.
+fn stuck(events: &[Event], ended: bool) -> Option<String> {
+    let after = match events.iter().position(|event| matches!(event, Event::Ended(_))) {
+        Some(end) => events.iter().skip(end),
+        None if ended => events.iter().skip(0),
+        None => return None,
+    };
+    let complaint = |event: &Event| match event {
+        Event::Diagnostic(said) if matches!(said.level, Level::Warn | Level::Error) => Some(said.message.clone()),
+        _ => None,
+    };
+    after.filter_map(complaint).last()
 }
 
 /// What is needed to follow a task, besides the task.
@@ -52,6 +80,7 @@ impl Follower<'_> {
     /// Follow `run` to its end.
     pub(crate) async fn follow(mut self, mut run: Run, task_run: &TaskRun) -> Result<Followed, Error> {
         let mut ended: Option<Box<Outcome>> = None;
+        let mut complaint: Option<String> = None;
         let mut look = tokio::time::interval(LOOK);
         let mut leave_by: Option<Instant> = None;
         let mut over = false;
@@ -72,6 +101,7 @@ impl Follower<'_> {
                         over = true;
                         break;
                     };
+                    complaint = stuck(&batch.events, ended.is_some()).or(complaint);
                     for event in &batch.events {
                         if let Event::Ended(outcome) = event {
                             files::check(outcome)?;
@@ -101,21 +131,25 @@ impl Follower<'_> {
         }
         if !over {
             // Dropping the run detaches it, whatever the runner is waiting for.
-            let cleaned = Err(podrun_host::Error::Detached(task_run.request.id.clone()));
+            let left = Left::Stuck("it was not waited for".to_owned());
             return Ok(match ended {
-                Some(outcome) => Followed::Ended { outcome, cleaned },
+                Some(outcome) => Followed::Ended { outcome, left },
                 None => Followed::Detached,
             });
         }
         match (run.outcome().await, ended) {
             (Ok(outcome), Some(_)) => Ok(Followed::Ended {
                 outcome: Box::new(outcome),
-                cleaned: Ok(()),
+                left: match complaint {
+                    _ if is_kept(&task_run.request) => Left::Kept,
+                    Some(message) => Left::Stuck(message),
+                    None => Left::Nothing,
+                },
             }),
             // What was promised counts; cleaning up is made good later.
             (Err(error), Some(outcome)) => Ok(Followed::Ended {
                 outcome,
-                cleaned: Err(error),
+                left: Left::Stuck(error.to_string()),
             }),
             (Err(podrun_host::Error::Detached(_)), None) => Ok(Followed::Detached),
             (Err(source), None) => Err(Error::Runner {

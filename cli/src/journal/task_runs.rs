@@ -29,7 +29,7 @@ pub(crate) struct TaskRun {
     pub(crate) cursor: Option<String>,
     pub(crate) phase: Option<String>,
     pub(crate) outcome: Option<Outcome>,
-    /// Nothing of it is left in the cluster, or it is meant to be left there.
+    /// Nothing of it is left in the cluster.
     pub(crate) cleaned: bool,
 }
 

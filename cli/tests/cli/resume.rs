@@ -112,6 +112,56 @@ fn kill_says_when_it_could_not() {
     assert_eq!(sandbox.state("x").as_deref(), Some("unfinished"));
 }
 
+/// Whether `kill` asks the cluster to remove something: one that does not answer makes it fail.
+fn kill_removes(sandbox: &Sandbox, script: &str) -> bool {
+    sandbox.flow_at("https://unkillable", &[script]);
+    let code = sandbox.podrun(&["kill", "x"]).code;
+    assert!(matches!(code, Some(0 | 3)), "{code:?}");
+    code == Some(3)
+}
+
+#[test]
+fn kill_removes_what_a_task_that_ended_left() {
+    let sandbox = Sandbox::new();
+    sandbox.flow_at("https://undeletable", &["say 1"]);
+    let run = sandbox.podrun(&["run", "flow.yaml", "--execution-id", "x"]).expect(0);
+    assert!(
+        run.error
+            .contains("the pod could not be deleted; to try again: podrun kill x"),
+        "{}",
+        run.error
+    );
+    assert!(kill_removes(&sandbox, "say 1"));
+    sandbox.flow(&["say 1"]);
+    sandbox.podrun(&["kill", "x"]).expect(0);
+    assert!(!kill_removes(&sandbox, "say 1"), "it was removed before");
+    assert_eq!(sandbox.state("x").as_deref(), Some("succeeded"));
+}
+
+#[test]
+fn what_is_to_stay_stays_until_it_is_killed() {
+    let sandbox = Sandbox::new();
+    let keep = |sandbox: &Sandbox, server: &str| {
+        sandbox.flow_at(server, &["say 1"]);
+        let flow = std::fs::read_to_string(sandbox.path("flow.yaml")).unwrap();
+        sandbox.write(
+            "flow.yaml",
+            &flow.replace("taskRunner: {", "taskRunner: {delete: false, "),
+        );
+    };
+    keep(&sandbox, "https://unkillable");
+    let run = sandbox.podrun(&["run", "flow.yaml", "--execution-id", "x"]).expect(0);
+    assert_eq!(run.error, "");
+    assert_eq!(sandbox.history("x", "t1"), ["created"]);
+    // Taking up an execution that ended does not remove it either.
+    assert_eq!(sandbox.podrun(&["attach", "x"]).expect(0).error, "");
+    sandbox.podrun(&["kill", "x"]).expect(3);
+    keep(&sandbox, "https://ok");
+    sandbox.podrun(&["kill", "x"]).expect(0);
+    keep(&sandbox, "https://unkillable");
+    sandbox.podrun(&["kill", "x"]).expect(0);
+}
+
 #[test]
 fn one_process_at_a_time_and_it_is_named() {
     let (sandbox, run) = waiting(SCRIPT);
