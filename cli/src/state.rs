@@ -98,10 +98,12 @@ impl ExecutionDir {
     }
 }
 
-/// Where compiled components are kept; none if there is no place for them.
+/// Where compiled components are kept; none if there is no place for them. A folder of its own: the host refuses one that
+/// others may write to, and whoever made `podrun` in the cache folder may have let them.
 pub(crate) fn cache_dir() -> Option<PathBuf> {
-    let dir = etcetera::choose_base_strategy().ok()?.cache_dir().join("podrun");
-    fs::create_dir_all(&dir).ok()?;
+    let base = etcetera::choose_base_strategy().ok()?;
+    let dir = base.cache_dir().join("podrun").join("components");
+    private_folder(&dir).ok()?;
     Some(dir)
 }
 

@@ -184,6 +184,31 @@ fn a_task_that_the_cluster_does_not_admit_fails_the_execution_if_nothing_exists(
 }
 
 #[test]
+fn a_umask_that_lets_the_group_write_changes_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["say 1"]);
+    // Made by something else that keeps its files in the same place.
+    let cache = sandbox.path("cache/podrun");
+    std::fs::create_dir_all(&cache).unwrap();
+    std::fs::set_permissions(&cache, std::fs::Permissions::from_mode(0o775)).unwrap();
+    let program = sandbox.command(&["run", "flow.yaml"]);
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell
+        .args(["-c", "umask 002; exec \"$0\" \"$@\""])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("XDG_CACHE_HOME", sandbox.path("cache"))
+        .current_dir(sandbox.path(""));
+    finished(&mut shell).expect(0);
+    let mode = std::fs::metadata(cache.join("components"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
 fn another_unfinished_execution_is_pointed_out() {
     let sandbox = Sandbox::new();
     sandbox.flow(&["fail unavailable"]);
