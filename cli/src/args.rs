@@ -118,7 +118,8 @@ pub(crate) struct Kill {
     /// The execution
     #[arg(value_parser = execution_id)]
     pub(crate) id: String,
-    /// Seconds that the script has to end by itself; default: the runner's
+    /// Seconds that the script has to end by itself; default: the runner's, which also holds where another process drives
+    /// the execution
     #[arg(long, value_name = "SECONDS")]
     pub(crate) grace: Option<u32>,
     #[command(flatten)]

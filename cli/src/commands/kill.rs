@@ -1,6 +1,6 @@
 //! `podrun kill`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::args;
 use crate::drive;
@@ -10,11 +10,20 @@ use crate::lock::{Claim, holder};
 use crate::report::Report;
 use crate::scope::{Finished, Scope};
 use crate::session;
-use crate::state::StateDir;
+use crate::state::{ExecutionDir, StateDir};
 use crate::ui::Ui;
 
 /// How often it is looked whether the process that drives the execution has stopped it.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// After how long it is said who is waited for.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// How long a script has to end by itself where nobody says.
+const GRACE: u32 = 30;
+
+/// How long a process may take beyond the script's own time to collect its files and to clean up.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Stop an execution: through the process that drives it if there is one, else by ourselves.
 pub(crate) async fn kill(arguments: &args::Kill, ui: &mut dyn Ui) -> Result<Ended, Error> {
@@ -25,9 +34,16 @@ pub(crate) async fn kill(arguments: &args::Kill, ui: &mut dyn Ui) -> Result<Ende
     let folder = state.execution(id);
     if execution.state == State::Running && holder(folder.lock()).is_some() {
         journal.request_stop(id)?;
-        while holder(folder.lock()).is_some() && session::execution(&journal, id)?.state == State::Running {
-            tokio::time::sleep(LOOK).await;
+        if arguments.grace.is_some() {
+            // The process that drives it stops the script as the contract's `cancel` says, which knows no grace.
+            let message = "another process drives this execution and stops it with the runner's own grace, not with \
+                           `--grace`";
+            ui.show(&[Report::Warning {
+                message: message.to_owned(),
+            }]);
         }
+        let patience = PATIENCE + Duration::from_secs(arguments.grace.unwrap_or(GRACE).into());
+        wait(id, &folder, &journal, patience, ui).await?;
         let execution = session::execution(&journal, id)?;
         if execution.state != State::Running {
             show_end(&execution, ui);
@@ -45,6 +61,38 @@ pub(crate) async fn kill(arguments: &args::Kill, ui: &mut dyn Ui) -> Result<Ende
     show_end(&session::execution(&journal, id)?, ui);
     drop(claim);
     Ok(Ended::Succeeded)
+}
+
+/// Wait until nobody drives the execution any more, or it has ended.
+async fn wait(
+    id: &str,
+    folder: &ExecutionDir,
+    journal: &Journal,
+    patience: Duration,
+    ui: &mut dyn Ui,
+) -> Result<(), Error> {
+    let begin = Instant::now();
+    let mut told = false;
+    while let Some(holder) = holder(folder.lock()) {
+        if session::execution(journal, id)?.state != State::Running {
+            break;
+        }
+        let waited = begin.elapsed();
+        if waited >= patience {
+            return Err(Error::Conflict(format!(
+                "{holder} has not stopped execution `{id}` within {} s: end that process, then run `podrun kill {id}` \
+                 again",
+                patience.as_secs()
+            )));
+        }
+        if waited >= SILENCE && !told {
+            told = true;
+            let message = format!("waiting until {holder}, which drives this execution, has stopped it");
+            ui.show(&[Report::Warning { message }]);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Remove everything that the execution may have left in the cluster.
@@ -116,4 +164,28 @@ fn show_end(execution: &Execution, ui: &mut dyn Ui) {
         state: execution.state.name(),
         message: execution.message.clone(),
     }]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::{self, Verbosity};
+
+    #[tokio::test]
+    async fn the_wait_has_an_end_and_says_who_does_not_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(dir.path().join("state")).unwrap();
+        let mut journal = Journal::open(&state.journal()).unwrap();
+        crate::journal::tests::begin(&mut journal, "x");
+        let folder = state.execution("x");
+        folder.create().unwrap();
+        let _claim = Claim::take(&folder.lock(), "x").unwrap();
+        let mut ui = ui::choose(false, Verbosity::Quiet);
+        let waited = wait("x", &folder, &journal, Duration::ZERO, ui.as_mut()).await;
+        let message = waited.unwrap_err().to_string();
+        let me = format!("process {}", std::process::id());
+        assert!(message.contains(&me) && message.contains("podrun kill x"), "{message}");
+        journal.finish("x", State::Cancelled, None).unwrap();
+        wait("x", &folder, &journal, Duration::ZERO, ui.as_mut()).await.unwrap();
+    }
 }

@@ -105,4 +105,4 @@ pub(crate) fn now() -> i64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -16,7 +16,7 @@ fn settings() -> Settings {
     }
 }
 
-fn begin(journal: &mut Journal, id: &str) {
+pub(crate) fn begin(journal: &mut Journal, id: &str) {
     let identity = json!({"id": "f"});
     let new = NewExecution {
         id,

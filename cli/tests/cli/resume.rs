@@ -89,6 +89,18 @@ fn kill_goes_through_the_process_that_drives_the_execution() {
 }
 
 #[test]
+fn kill_says_whom_it_waits_for() {
+    let (sandbox, run) = waiting(SCRIPT);
+    run.signal("STOP");
+    let mut kill = sandbox.start(&["kill", "x", "--grace", "1", "--json"]);
+    kill.await_line("not with `--grace`");
+    kill.await_line(&format!("waiting until process {}", run.id()));
+    run.signal("CONT");
+    kill.wait().expect(0);
+    run.wait().expect(130);
+}
+
+#[test]
 fn kill_works_when_nobody_drives_the_execution() {
     let (sandbox, run) = waiting(SCRIPT);
     run.signal("KILL");
