@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Attach(Attach),
     /// Stop an execution and remove what it left in the cluster
     Kill(Kill),
-    /// Find out whether tasks can run: cluster reachable, rights present
+    /// Find out whether tasks can run: cluster reachable, rights present. Images are not looked at
     Doctor(Doctor),
     /// Print a completion script for a shell
     Completion {
@@ -128,7 +128,7 @@ pub(crate) struct Kill {
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Look with the configs of this flow's tasks
+    /// Look with the configs and namespaces of this flow's tasks
     pub(crate) flow: Option<PathBuf>,
     /// The operator's defaults: a file with `pluginDefaults`, which beat the flow's
     #[arg(long, value_name = "FILE")]

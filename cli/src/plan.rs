@@ -182,6 +182,22 @@ pub(crate) fn config(
     Ok(Some(without_nulls(rendered)))
 }
 
+/// The namespace that a task names, rendered; none if it leaves that to the config.
+pub(crate) fn namespace(
+    declared: &TaskDeclaration,
+    scope: &Scope,
+    renderer: &Renderer,
+) -> Result<Option<String>, Problem> {
+    let Some(node) = declared.options.get("namespace") else {
+        return Ok(None);
+    };
+    let what = format!("`taskRunner.namespace` of task `{}`", declared.id);
+    let place = node.place.clone();
+    node.text()
+        .map(|text| renderer.render(&Text { text, place, what }, &scope.values))
+        .transpose()
+}
+
 fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     match value {
         serde_json::Value::Object(map) => map.into_iter().filter(|(_, value)| !value.is_null()).collect(),

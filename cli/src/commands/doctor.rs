@@ -3,17 +3,19 @@
 use std::io::Write;
 
 use podrun_host::{Level, Runner, Target};
+use serde_json::{Map, Value};
 
 use crate::args;
 use crate::drive;
 use crate::error::{Ended, Error};
 use crate::inputs::StoredInput;
 use crate::names;
+use crate::plan;
 use crate::scope::Scope;
 use crate::session;
 use crate::state::StateDir;
 
-/// Look at the cluster with the config of each of a flow's tasks, or with what the command line and environment name.
+/// Look at the cluster with the config and namespace of each of a flow's tasks, or with what the command line and environment name.
 pub(crate) async fn doctor(arguments: &args::Doctor, json: bool) -> Result<Ended, Error> {
     let access = session::access(&arguments.access, None)?;
     let runner = session::load_runner(arguments.access.runner.as_deref()).await?;
@@ -25,13 +27,16 @@ pub(crate) async fn doctor(arguments: &args::Doctor, json: bool) -> Result<Ended
     out.line("info", &format!("runner {} {}", described.name, described.version));
     let mut seen: Vec<String> = Vec::new();
     let mut errors = 0;
-    for (name, target) in targets(arguments, &access)? {
-        if seen.contains(&target.config) {
+    for place in places(arguments, &access)? {
+        if let Some(unknown) = &place.unknown {
+            out.line("warn", unknown);
+        }
+        if seen.contains(&place.target.config) {
             continue;
         }
-        out.line("info", &format!("cluster: {name}"));
-        errors += look(&runner, &target, &mut out).await?;
-        seen.push(target.config);
+        out.line("info", &format!("cluster: {}", place.name));
+        errors += look(&runner, &place.target, &mut out).await?;
+        seen.push(place.target.config);
     }
     match errors {
         0 => Ok(Ended::Succeeded),
@@ -42,23 +47,55 @@ pub(crate) async fn doctor(arguments: &args::Doctor, json: bool) -> Result<Ended
     }
 }
 
-/// Each way of reaching a cluster, with a name for people.
-fn targets(arguments: &args::Doctor, access: &crate::access::Access) -> Result<Vec<(String, Target)>, Error> {
+/// Where tasks would run.
+struct Place {
+    /// For people.
+    name: String,
+    target: Target,
+    /// What cannot be known about it now.
+    unknown: Option<String>,
+}
+
+/// Each cluster and namespace of a flow's tasks, or the ones that the command line and environment name.
+fn places(arguments: &args::Doctor, access: &crate::access::Access) -> Result<Vec<Place>, Error> {
     let Some(file) = &arguments.flow else {
-        return Ok(vec![(access.describe(), access.target()?)]);
+        return Ok(vec![Place {
+            name: access.describe(),
+            target: access.target()?,
+            unknown: None,
+        }]);
     };
     let renderer = session::renderer()?;
     let flow = session::read_flow(file, arguments.defaults.as_deref(), &renderer)?;
     let inputs: [StoredInput; 0] = [];
     let scope = Scope::new(&flow, "doctor", &inputs, &StateDir::open()?.execution("doctor"));
     let each = flow.tasks.iter().map(|declared| {
-        let name = match declared.config {
+        let mut name = match declared.config {
             Some(_) => format!("`taskRunner.config` of task `{}`", declared.id),
             None => access.describe(),
         };
-        Ok((name, drive::target(declared, &scope, &renderer, access)?))
+        let mut target = drive::target(declared, &scope, &renderer, access)?;
+        let mut unknown = None;
+        match plan::namespace(declared, &scope, &renderer) {
+            Ok(None) => {}
+            Ok(Some(namespace)) => {
+                name.push_str(&format!(", namespace `{namespace}`"));
+                target.config = in_namespace(&target.config, namespace)?;
+            }
+            // It may come from an input, which only a run has.
+            Err(problem) => unknown = Some(format!("{problem}; the namespace of its config is looked at instead")),
+        }
+        Ok(Place { name, target, unknown })
     });
     each.collect()
+}
+
+/// A runner's config with another namespace. A runner looks at that of its config.
+fn in_namespace(config: &str, namespace: String) -> Result<String, Error> {
+    let mut config: Map<String, Value> = serde_json::from_str(config)
+        .map_err(|_| Error::Internal("the config of a runner is no JSON object".to_owned()))?;
+    config.insert("namespace".to_owned(), namespace.into());
+    Ok(Value::Object(config).to_string())
 }
 
 /// Print what the runner finds; how many findings forbid tasks.

@@ -127,6 +127,37 @@ fn the_doctor_says_whether_tasks_can_run() {
 }
 
 #[test]
+fn the_doctor_looks_at_every_namespace_of_a_flow_once() {
+    let sandbox = Sandbox::new();
+    let task = |id: &str, runner: &str| {
+        format!(
+            "  - {{id: {id}, type: io.kestra.plugin.scripts.shell.Commands, containerImage: busybox, commands: [say 1], \
+             taskRunner: {{{runner} config: {{masterUrl: 'https://ok', namespace: team}}}}}}\n"
+        )
+    };
+    let flow = format!(
+        "id: f\nnamespace: jobs\ninputs: [{{id: where, type: STRING}}]\ntasks:\n{}{}{}{}{}",
+        task("a", ""),
+        task("b", "namespace: '{{ flow.namespace }}',"),
+        task("c", "namespace: jobs,"),
+        task("d", "namespace: team,"),
+        task("e", "namespace: '{{ inputs.where }}',"),
+    );
+    sandbox.write("flow.yaml", &flow);
+    let fit = sandbox.podrun(&["doctor", "flow.yaml"]).expect(0);
+    insta::assert_snapshot!(fit.out, @"
+    ok    runner folder 1
+    ok    cluster: `taskRunner.config` of task `a`
+    ok    reachable team
+    ok    cluster: `taskRunner.config` of task `b`, namespace `jobs`
+    ok    reachable jobs
+    warn  flow.yaml:9:128: cannot render `{{ inputs.where }}` in `taskRunner.namespace` of task `e`: `inputs` has no `where`: there is none to refer to; the namespace of its config is looked at instead
+    ");
+    let help = sandbox.podrun(&["doctor", "--help"]).expect(0).out;
+    assert!(help.contains("Images are not looked at"), "{help}");
+}
+
+#[test]
 fn without_a_place_for_the_journal_the_cure_is_named() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command(&["ps"]);

@@ -98,9 +98,10 @@ impl Guest for FolderRunner {
     }
 
     fn check(config: String) -> Result<Vec<Diagnostic>, Error> {
+        let namespace = field(&config, "namespace");
         let mut findings = vec![Diagnostic {
             level: Level::Info,
-            message: "reachable".to_owned(),
+            message: format!("reachable {namespace}").trim_end().to_owned(),
         }];
         match server(&config).as_str() {
             "https://unfit" => findings.push(Diagnostic {
@@ -122,12 +123,12 @@ impl Guest for FolderRunner {
 }
 
 fn server(config: &str) -> String {
+    field(config, "masterUrl")
+}
+
+fn field(config: &str, name: &str) -> String {
     let config: Value = serde_json::from_str(config).expect("config is JSON");
-    config
-        .get("masterUrl")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    config.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// One call of `run`.
