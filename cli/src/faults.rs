@@ -8,9 +8,18 @@
 pub(crate) enum Point {
     BeforeExecution,
     AfterExecution,
+    /// Around the transaction that holds other settings.
+    BeforeSettings,
+    AfterSettings,
+    /// Around the wish of `podrun kill`.
+    BeforeStop,
+    AfterStop,
     /// A task is rendered and its inputs are staged; the journal does not know it yet.
     BeforePrepared,
     AfterPrepared,
+    /// Around forgetting a task of which nothing was created.
+    BeforeForgotten,
+    AfterForgotten,
     /// Around the transaction that holds the handle: nothing is created before it.
     BeforeStarted,
     AfterStarted,

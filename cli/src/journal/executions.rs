@@ -143,20 +143,24 @@ impl Journal {
     /// Remember other settings for an execution that goes on.
     pub(crate) fn set_settings(&mut self, id: &str, settings: &Settings) -> Result<(), Error> {
         let settings = to_json(settings)?;
+        reach(Point::BeforeSettings);
         self.transaction("store the settings", Durability::Disk, |transaction| {
             transaction.execute(
                 "UPDATE executions SET settings = ?2 WHERE id = ?1",
                 params![id, settings],
             )
         })?;
+        reach(Point::AfterSettings);
         Ok(())
     }
 
     /// Ask whoever drives the execution to stop it.
     pub(crate) fn request_stop(&mut self, id: &str) -> Result<(), Error> {
+        reach(Point::BeforeStop);
         self.transaction("ask for a stop", Durability::Disk, |transaction| {
             transaction.execute("UPDATE executions SET stop = 1 WHERE id = ?1", [id])
         })?;
+        reach(Point::AfterStop);
         Ok(())
     }
 

@@ -62,12 +62,14 @@ impl Journal {
 
     /// Forget a task of which nothing was created, so that a resume renders it anew.
     pub(crate) fn forget(&mut self, task_run: i64) -> Result<(), Error> {
+        reach(Point::BeforeForgotten);
         self.transaction("forget the task", Durability::Disk, |transaction| {
             for table in ["lines", "outputs", "metrics", "phases"] {
                 transaction.execute(&format!("DELETE FROM {table} WHERE task_run = ?1"), [task_run])?;
             }
             transaction.execute("DELETE FROM task_runs WHERE id = ?1", [task_run])
         })?;
+        reach(Point::AfterForgotten);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ const RUN: [&str; 7] = [
     "--outputs=out",
 ];
 
-/// Every crash barrier, with those that are passed often at several passes.
+/// Every crash barrier that a run passes, with those that are passed often at several passes.
 const POINTS: [&str; 27] = [
     "before-execution",
     "after-execution",
@@ -86,6 +86,49 @@ fn after_a_crash_at_any_point_the_same_command_goes_on() {
             "{point}: something was left"
         );
         assert_eq!(sandbox.state("x").as_deref(), Some("succeeded"), "{point}");
+    }
+}
+
+#[test]
+fn a_crash_while_a_task_is_forgotten_forgets_it_or_renders_it_anew() {
+    for point in ["before-forgotten", "after-forgotten"] {
+        let sandbox = Sandbox::new();
+        sandbox.write("data", "content");
+        sandbox.flow(&["fail before unavailable"]);
+        crash(&sandbox, point);
+        assert_eq!(sandbox.state("x").as_deref(), Some("unfinished"), "{point}");
+        sandbox.podrun(&RUN).expect(3);
+        assert!(sandbox.history("x", "t1").is_empty(), "{point}");
+    }
+}
+
+#[test]
+fn a_crash_while_settings_change_leaves_the_old_or_the_new_ones() {
+    for (point, changed) in [("before-settings", false), ("after-settings", true)] {
+        let sandbox = sandbox("https://ok");
+        crash(&sandbox, "after-started");
+        let other = ["attach", "x", "--outputs=other"];
+        let run = finished(sandbox.command(&other).env("PODRUN_CRASH_AT", point));
+        assert_eq!(run.code, None, "{point}: {}", run.error);
+        sandbox.podrun(&["attach", "x"]).expect(0);
+        assert_eq!(sandbox.path("other/t1/out.txt").exists(), changed, "{point}");
+        assert_eq!(sandbox.path("out/t1/out.txt").exists(), !changed, "{point}");
+    }
+}
+
+#[test]
+fn a_crash_of_kill_leaves_its_wish_or_nothing() {
+    for (point, code) in [("before-stop", 0), ("after-stop", 130)] {
+        let sandbox = Sandbox::new();
+        sandbox.flow(&["say 1\nwait", "say 1"]);
+        let mut run = sandbox.start(&["run", "flow.yaml", "--execution-id", "x"]);
+        run.await_line("line 1");
+        let kill = finished(sandbox.command(&["kill", "x"]).env("PODRUN_CRASH_AT", point));
+        assert_eq!(kill.code, None, "{point}: {}", kill.error);
+        if code == 0 {
+            sandbox.let_go("x", "t1");
+        }
+        run.wait().expect(code);
     }
 }
 
