@@ -134,6 +134,17 @@ fn quiet_prints_only_what_the_script_wrote() {
 }
 
 #[test]
+fn verbose_prints_what_the_script_published() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["publish v 1"]);
+    let line = "t1: output v = 1\n";
+    let verbose = sandbox.podrun(&["run", "-v", "flow.yaml"]).expect(0).out;
+    assert!(verbose.contains(line), "{verbose}");
+    let usual = sandbox.podrun(&["run", "flow.yaml"]).expect(0).out;
+    assert!(!usual.contains(line), "{usual}");
+}
+
+#[test]
 fn no_credential_reaches_the_state_folder_or_the_output() {
     let sandbox = Sandbox::new();
     sandbox.flow(&["say 1", "exit 1"]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, WAITING};
 
 const FLOW: &str = r#"
 id: shapes
@@ -23,7 +23,7 @@ tasks:
 "#;
 
 /// The fields of each kind of line.
-const SHAPES: [(&str, &str); 11] = [
+const SHAPES: [(&str, &str); 14] = [
     ("execution", "flow id namespace resume resumed type"),
     ("task", "attempt image resumed task taskrun type"),
     ("phase", "phase task type"),
@@ -38,7 +38,31 @@ const SHAPES: [(&str, &str); 11] = [
     ),
     ("execution-ended", "id message state type"),
     ("warning", "message type"),
+    ("detached", "id resume type"),
+    ("error", "exitCode message type"),
+    ("finding", "level message type"),
 ];
+
+/// The types that cli/README.md documents, all in the table below `--json`.
+fn documented() -> BTreeSet<String> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/README.md")).unwrap();
+    let (_, table) = readme.split_once("\n## `--json`\n").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let names = rows.flat_map(|row| row.split(" |").next().unwrap().split(", "));
+    names
+        .map(|name| name.trim_matches('`').split('`').next().unwrap().to_owned())
+        .collect()
+}
+
+#[track_caller]
+fn check_shape(report: &Value) {
+    let kind = report["type"].as_str().unwrap();
+    let shape = SHAPES
+        .iter()
+        .find(|(name, _)| *name == kind)
+        .unwrap_or_else(|| panic!("undocumented: {report}"));
+    assert_eq!(fields(report), shape.1, "{report}");
+}
 
 fn fields(report: &Value) -> String {
     let fields: BTreeSet<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
@@ -58,14 +82,7 @@ fn every_line_of_a_run_has_its_shape() {
         .run(&["run", "flow.yaml", "--execution-id", "x", "--json"])
         .expect(0)
         .reports();
-    for report in &reports {
-        let kind = report["type"].as_str().unwrap();
-        let shape = SHAPES
-            .iter()
-            .find(|(name, _)| *name == kind)
-            .unwrap_or_else(|| panic!("undocumented: {report}"));
-        assert_eq!(fields(report), shape.1, "{report}");
-    }
+    reports.iter().for_each(check_shape);
     assert_eq!(reports.first().unwrap()["type"], "execution");
     assert_eq!(reports.last().unwrap()["type"], "execution-ended");
     assert_eq!(of_type(&reports, "output")[0]["value"], 42);
@@ -102,4 +119,50 @@ fn every_line_of_a_run_has_its_shape() {
     for finding in sandbox.run(&["doctor", "--json"]).expect(0).reports() {
         assert_eq!(fields(&finding), "level message type", "{finding}");
     }
+}
+
+#[test]
+#[ignore = "needs cluster"]
+fn every_documented_type_occurs_and_has_its_shape() {
+    let sandbox = Sandbox::new("types");
+    let mut all = sandbox.run(&["run", "nosuch.yaml", "--json"]).expect(2).reports();
+    assert_eq!((all.len(), &all[0]["exitCode"]), (1, &2.into()), "{all:?}");
+
+    let big = FLOW.replace("tasks:", "inputs: [{id: big, type: FILE}]\ntasks:");
+    sandbox.write("flow.yaml", &big.replace("some content", "'{{ inputs.big }}'"));
+    sandbox.write_noise("data", 3 << 20);
+    all.extend(
+        sandbox
+            .run(&["run", "flow.yaml", "-i", "big=@data", "--json"])
+            .expect(0)
+            .reports(),
+    );
+
+    sandbox.write("waiting.yaml", WAITING);
+    let run = sandbox.start(&["run", "waiting.yaml", "--execution-id", "x", "--json"]);
+    run.await_text("ready");
+    run.signal("TERM");
+    let detached = run.end().expect(75).reports();
+    let last = detached.last().unwrap();
+    assert_eq!(
+        (&last["type"], &last["resume"]),
+        (&"detached".into(), &"podrun attach x".into())
+    );
+    all.extend(detached);
+
+    let attached = sandbox.start(&["attach", "x", "--json"]);
+    attached.await_text(r#""phase":"running""#);
+    attached.signal("INT");
+    let stopped = attached.end().expect(130).reports();
+    assert_eq!(stopped.last().unwrap()["state"], "cancelled");
+    all.extend(stopped);
+    all.extend(sandbox.run(&["doctor", "--json"]).expect(0).reports());
+
+    all.iter().for_each(check_shape);
+    let seen: BTreeSet<String> = all
+        .iter()
+        .map(|report| report["type"].as_str().unwrap().into())
+        .collect();
+    assert_eq!(seen, documented());
+    sandbox.nothing_is_left();
 }

@@ -86,6 +86,19 @@ impl Sandbox {
         path
     }
 
+    /// Writes a file that does not compress.
+    pub(crate) fn write_noise(&self, name: &str, size: usize) {
+        let mut state = 1_u64;
+        let noise = std::iter::repeat_with(|| {
+            // xorshift64
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[0]
+        });
+        fs::write(self.path(name), noise.take(size).collect::<Vec<u8>>()).unwrap();
+    }
+
     pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Finished {
         finished(&mut self.podrun.command(arguments))
     }
