@@ -74,7 +74,8 @@ See `podrun --help` for the exit codes.";
 pub(crate) struct Run {
     /// The flow
     pub(crate) flow: PathBuf,
-    /// An input of the flow: NAME=VALUE, or NAME=@FILE for the content of a file
+    /// An input of the flow: NAME=VALUE, or NAME=@FILE for the content of a file. Kept in the journal as it is, so it is no
+    /// place for a credential
     #[arg(short, long = "input", value_name = "NAME=VALUE|NAME=@FILE")]
     pub(crate) inputs: Vec<String>,
     /// Name this execution, or go on with the execution of that name
