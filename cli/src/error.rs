@@ -77,7 +77,7 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    success
   1    a task failed, timed out or was lost
-  2    the command line, the flow, the defaults or an input is not valid; nothing was created
+  2    the command line, the flow, the defaults or an input is not valid; nothing new was created
   3    the cluster cannot be reached, or refused; what was started goes on, `podrun attach ID` takes it up
   4    the execution id is in use, or belongs to another flow or other inputs
   70   internal error, or a folder cannot be used

@@ -41,16 +41,16 @@ pub(crate) fn is_kept(request: &Task) -> bool {
 
 /// What the runner could not clean up, if it says so after the outcome: only that follows an outcome.
 fn stuck(events: &[Event], ended: bool) -> Option<String> {
-    let after = match events.iter().position(|event| matches!(event, Event::Ended(_))) {
-        Some(end) => events.iter().skip(end),
-        None if ended => events.iter().skip(0),
+    let start = match events.iter().position(|event| matches!(event, Event::Ended(_))) {
+        Some(end) => end,
+        None if ended => 0,
         None => return None,
     };
     let complaint = |event: &Event| match event {
         Event::Diagnostic(said) if matches!(said.level, Level::Warn | Level::Error) => Some(said.message.clone()),
         _ => None,
     };
-    after.filter_map(complaint).last()
+    events.iter().skip(start).filter_map(complaint).next_back()
 }
 
 /// What is needed to follow a task, besides the task.
@@ -192,5 +192,40 @@ pub(crate) fn verdict(outcome: &Outcome, stopping: bool) -> Option<Ended> {
         (true, false) => None,
         (true, true) => Some(Ended::Cancelled),
         (false, _) => Some(Ended::Failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use podrun_host::{Diagnostic, Status};
+
+    fn says(level: Level, message: &str) -> Event {
+        let message = message.to_owned();
+        Event::Diagnostic(Diagnostic { level, message })
+    }
+
+    fn end() -> Event {
+        Event::Ended(Outcome {
+            status: Status::Succeeded,
+            reason: None,
+            retryable: false,
+            exit_code: Some(0),
+            message: String::new(),
+            files: Vec::new(),
+            started: None,
+            finished: None,
+            details: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn only_a_warning_after_the_end_tells_of_what_is_left() {
+        let warning = says(Level::Warn, "slow");
+        assert_eq!(stuck(std::slice::from_ref(&warning), false), None);
+        assert_eq!(stuck(&[warning.clone(), end()], false), None);
+        assert_eq!(stuck(&[says(Level::Info, "deleting")], true), None);
+        assert_eq!(stuck(&[end(), warning.clone()], false).as_deref(), Some("slow"));
+        assert_eq!(stuck(&[warning], true).as_deref(), Some("slow"));
     }
 }

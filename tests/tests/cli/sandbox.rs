@@ -88,15 +88,9 @@ impl Sandbox {
 
     /// Writes a file that does not compress.
     pub(crate) fn write_noise(&self, name: &str, size: usize) {
-        let mut state = 1_u64;
-        let noise = std::iter::repeat_with(|| {
-            // xorshift64
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[0]
-        });
-        fs::write(self.path(name), noise.take(size).collect::<Vec<u8>>()).unwrap();
+        let mut noise = vec![0; size];
+        fastrand::Rng::with_seed(1).fill(&mut noise);
+        fs::write(self.path(name), noise).unwrap();
     }
 
     pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Finished {
