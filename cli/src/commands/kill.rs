@@ -80,8 +80,8 @@ async fn wait(
         let waited = begin.elapsed();
         if waited >= patience {
             return Err(Error::Conflict(format!(
-                "{holder} has not stopped execution `{id}` within {} s: end that process, then run `podrun kill {id}` \
-                 again",
+                "{holder} has not stopped execution `{id}` within {} s, and may be collecting its files: wait for its end, \
+                 or end that process and run `podrun kill {id}` again",
                 patience.as_secs()
             )));
         }

@@ -5,7 +5,7 @@
 //! disk: if the machine loses power they are lost together, and the runner repeats exactly them.
 //!
 //! No credential is ever written here: of a flow only its identity is kept, which leaves out every runner's config, and
-//! of how to reach the cluster only the paths of files.
+//! of how to reach the cluster only the paths of files. Inputs are kept as they were given.
 
 mod executions;
 mod lines;
