@@ -95,6 +95,10 @@ impl Driver<'_> {
             if known.is_none() && self.journal.stop_requested(&self.execution.id)? {
                 return Ok(Ended::Cancelled);
             }
+            if !settled && known.as_ref().is_some_and(|task_run| task_run.cleaned) {
+                // Only `podrun kill` removes a task before its end, and this one did not come to say so.
+                return Ok(Ended::Cancelled);
+            }
             let (task_run, outcome) = match known {
                 Some(task_run) if task_run.outcome.is_some() => {
                     let Some(outcome) = self.settled(declared, &task_run, &scope).await? else {

@@ -133,6 +133,22 @@ fn a_crash_of_kill_leaves_its_wish_or_nothing() {
 }
 
 #[test]
+fn what_a_kill_removed_before_it_crashed_does_not_run_again() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["say 1\nwait", "say 1"]);
+    let mut run = sandbox.start(&["run", "flow.yaml", "--execution-id", "x"]);
+    run.await_line("line 1");
+    run.signal("KILL");
+    run.wait();
+    let kill = finished(sandbox.command(&["kill", "x"]).env("PODRUN_CRASH_AT", "after-cleaned"));
+    assert_eq!(kill.code, None, "{}", kill.error);
+    sandbox.let_go("x", "t1");
+    sandbox.podrun(&["attach", "x"]).expect(130);
+    assert_eq!(sandbox.history("x", "t1"), ["created"]);
+    assert_eq!(sandbox.state("x").as_deref(), Some("cancelled"));
+}
+
+#[test]
 fn nothing_is_created_before_its_handle_is_durable() {
     let sandbox = sandbox("https://ok");
     crash(&sandbox, "before-started");
