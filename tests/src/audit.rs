@@ -1,6 +1,6 @@
 //! The API server's audit log: who did what to which object, and how it was answered.
 
-use crate::cluster;
+use crate::Cluster;
 use serde_json::Value;
 use std::{
     io::{BufRead as _, BufReader, Seek as _, SeekFrom},
@@ -11,6 +11,7 @@ use std::{
 /// The audit log from one moment on.
 #[derive(Debug)]
 pub struct Audit {
+    cluster: &'static Cluster,
     path: PathBuf,
     start: u64,
 }
@@ -21,9 +22,9 @@ pub struct Entry(Value);
 
 impl Audit {
     /// What will be written from now on.
-    pub(crate) fn now(path: PathBuf) -> Self {
+    pub(crate) fn now(cluster: &'static Cluster, path: PathBuf) -> Self {
         let start = path.metadata().unwrap().len();
-        Self { path, start }
+        Self { cluster, path, start }
     }
 
     /// The log from its beginning.
@@ -38,7 +39,7 @@ impl Audit {
         let mark =
             format!("audit-mark-{:?}", std::time::Instant::now()).replace(|c: char| !c.is_ascii_alphanumeric(), "");
         let path = format!("/api/v1/namespaces/default/configmaps/{}", mark.to_lowercase());
-        cluster().await.try_kubectl(&["get", "--raw", &path], "").await;
+        self.cluster.try_kubectl(&["get", "--raw", &path], "").await;
         loop {
             let entries = self.read();
             if entries.iter().any(|e| e.uri().starts_with(&path)) {

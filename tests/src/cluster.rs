@@ -1,6 +1,6 @@
 //! The cluster under test, as the environment names it: once through the component, once through kubectl.
 
-use crate::Audit;
+use crate::{Audit, full, skip};
 use podrun_host::{Host, Options, Runner, Target};
 use serde_json::{Value, json};
 use std::{
@@ -37,16 +37,28 @@ pub struct Cluster {
 /// The cluster that the environment names.
 pub async fn cluster() -> &'static Cluster {
     static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
-    CLUSTER.get_or_init(Cluster::connect).await
+    let connect = || {
+        Cluster::connect(
+            needed("KUBECONFIG"),
+            variable("PODRUN_TEST_RUNNER_KUBECONFIG"),
+            variable("PODRUN_TEST_CLUSTER_DIR"),
+        )
+    };
+    CLUSTER.get_or_init(connect).await
 }
 
-/// Whether the long tests are asked for; says which are left out if not.
-pub fn full(what: &str) -> bool {
-    let full = variable("PODRUN_TEST_FULL").is_some();
-    if !full {
-        eprintln!("skipped without --full: {what}");
-    }
-    full
+/// The cluster whose API server is of the next version, if there is one: `cargo xtask test --full` makes it.
+pub async fn next_cluster() -> Option<&'static Cluster> {
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    let Some(admin) = variable("PODRUN_TEST_NEXT_KUBECONFIG") else {
+        if full("an API server of the next version") {
+            skip("PODRUN_TEST_NEXT_KUBECONFIG is not set, so there is no API server of the next version");
+        }
+        return None;
+    };
+    let account = variable("PODRUN_TEST_NEXT_RUNNER_KUBECONFIG");
+    let folder = variable("PODRUN_TEST_NEXT_CLUSTER_DIR");
+    Some(CLUSTER.get_or_init(|| Cluster::connect(admin, account, folder)).await)
 }
 
 /// A variable of the environment, if it is set to something.
@@ -59,12 +71,11 @@ fn needed(name: &str) -> PathBuf {
 }
 
 impl Cluster {
-    async fn connect() -> Self {
+    /// The cluster of an administrator's kubeconfig, as this account if there is one, with the folder that it lives in.
+    async fn connect(admin: PathBuf, account: Option<PathBuf>, folder: Option<PathBuf>) -> Self {
         let component = needed("PODRUN_RUNNER");
-        let admin = needed("KUBECONFIG");
         let kubectl = variable("PODRUN_KUBECTL").unwrap_or_else(|| "kubectl".into());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-        let account = variable("PODRUN_TEST_RUNNER_KUBECONFIG");
         let mut cluster = Self {
             runner: load(&component).await,
             target: Target {
@@ -74,7 +85,7 @@ impl Cluster {
             limited: account.is_some(),
             suite: format!("{now:x}"),
             kubectl,
-            folder: variable("PODRUN_TEST_CLUSTER_DIR"),
+            folder,
             component,
             admin,
         };
@@ -93,14 +104,16 @@ impl Cluster {
     pub fn file(&self, path: &str) -> Option<PathBuf> {
         let file = self.folder.as_ref().map(|f| f.join(path));
         if file.is_none() {
-            eprintln!("skipped: PODRUN_TEST_CLUSTER_DIR is not set, so there is no {path}");
+            skip(format_args!(
+                "PODRUN_TEST_CLUSTER_DIR is not set, so there is no {path}"
+            ));
         }
         file
     }
 
     /// The audit log, if the tests know it.
-    pub fn audit(&self) -> Option<Audit> {
-        self.file("audit.log").map(Audit::now)
+    pub fn audit(&'static self) -> Option<Audit> {
+        Some(Audit::now(self, self.file("audit.log")?))
     }
 
     /// The administrator's kubeconfig.

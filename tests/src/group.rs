@@ -13,7 +13,11 @@ pub struct Group {
 impl Group {
     /// `name` is unique among the tests of a process.
     pub async fn new(name: &str) -> Self {
-        let cluster = cluster().await;
+        Self::on(cluster().await, name)
+    }
+
+    /// The same on another cluster.
+    pub fn on(cluster: &'static Cluster, name: &str) -> Self {
         Self {
             cluster,
             name: format!("{name}-{}", cluster.suite),

@@ -9,7 +9,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a harness fails its test by panicking, and says on standard error what it skips"
+    reason = "a harness fails its test by panicking, and says on standard error what went wrong beside it"
 )]
 
 mod audit;
@@ -17,12 +17,14 @@ mod cases;
 mod cluster;
 pub mod faults;
 mod group;
+mod skips;
 mod trial;
 
 pub use audit::{Audit, Entry};
 pub use cases::{Expected, check};
-pub use cluster::{Cluster, cluster, full};
+pub use cluster::{Cluster, cluster, next_cluster};
 pub use group::Group;
+pub use skips::{full, skip};
 pub use trial::{Following, Ran, Seen, Trial, sha256};
 
 /// The image of scripts that need nothing but a shell.

@@ -1,6 +1,6 @@
 //! The same task through three hosts: the contract is not shaped by one of them.
 
-use podrun_tests::{Group, Trial};
+use podrun_tests::{Group, Trial, skip};
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -77,15 +77,19 @@ fn host(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../hosts").join(path)
 }
 
+/// What a variable names, if it is there.
+fn named(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.exists())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster"]
 async fn python_reports_the_same_outcome() {
     let group = Group::new("python").await;
-    let Some(python) = std::env::var_os("PODRUN_TEST_PYTHON")
-        .map(PathBuf::from)
-        .filter(|p| p.exists())
-    else {
-        eprintln!("skipped: PODRUN_TEST_PYTHON names no Python with the package wasmtime");
+    let Some(python) = named("PODRUN_TEST_PYTHON") else {
+        skip("PODRUN_TEST_PYTHON names no Python");
         return;
     };
     let imports = Command::new(&python)
@@ -94,7 +98,7 @@ async fn python_reports_the_same_outcome() {
         .await
         .unwrap();
     if !imports.status.success() {
-        eprintln!("skipped: {} has no package wasmtime", python.display());
+        skip(format_args!("{} has no package wasmtime", python.display()));
         return;
     }
     let trial = hello(&group, "other");
