@@ -82,6 +82,7 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
     setup::ensure(Needs {
         build: true,
         cluster: own,
+        images: own,
         hosts: false,
     })?;
     let products = cargo::build(Barriers::Without)?;

@@ -25,6 +25,7 @@ pub(crate) fn demo() -> Result<()> {
     setup::ensure(Needs {
         build: true,
         cluster: own,
+        images: false,
         hosts: false,
     })?;
     let products = cargo::build(Barriers::Without)?;

@@ -83,6 +83,7 @@ fn run(task: Task) -> Result<()> {
             setup::ensure(Needs {
                 build: true,
                 cluster: false,
+                images: false,
                 hosts: false,
             })?;
             let products = cargo::build(Barriers::Without)?;
@@ -92,6 +93,7 @@ fn run(task: Task) -> Result<()> {
         Task::Setup => setup::ensure(Needs {
             build: true,
             cluster: true,
+            images: true,
             hosts: true,
         }),
         Task::Cluster(action) => cluster::run(action),

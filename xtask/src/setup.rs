@@ -18,8 +18,9 @@ pub(crate) const WASM: &str = "wasm32-wasip2";
 /// What the Python host needs, and which version of it works.
 const REQUIREMENTS: &str = "hosts/python/requirements.txt";
 
-/// The Node host; its package-lock.json says what it needs.
+/// The Node host, and the files in it that say what it needs.
 const NODE_HOST: &str = "hosts/node";
+const NODE_PACKAGES: [&str; 2] = ["package.json", "package-lock.json"];
 
 /// What is about to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +29,17 @@ pub(crate) struct Needs {
     pub(crate) build: bool,
     /// A cluster is made here.
     pub(crate) cluster: bool,
+    /// Images of Debian and of Python packages are built.
+    pub(crate) images: bool,
     /// The tests of the Python and Node hosts run.
     pub(crate) hosts: bool,
+}
+
+impl Needs {
+    /// Whether a Python is started: for the Python host, and to get what images of Python packages hold.
+    fn python(self) -> bool {
+        self.images || self.hosts
+    }
 }
 
 /// A Debian package and a file that shows that it is there. A name without a slash is looked for in PATH.
@@ -57,15 +67,20 @@ const FOR_CLUSTER: &[Package] = &[
     package("containernetworking-plugins", "/usr/lib/cni/bridge"),
     package("docker-registry", "/usr/bin/docker-registry"),
     package("iproute2", "ip"),
-    package("mmdebstrap", "mmdebstrap"),
     package("openssl", "openssl"),
     package("runc", "runc"),
 ];
 
+const FOR_IMAGES: &[Package] = &[package("mmdebstrap", "mmdebstrap")];
+
 /// Brings what is missing. Whatever cannot be brought is listed first, before anything is done.
 pub(crate) fn ensure(needs: Needs) -> Result<()> {
     let mut packages: Vec<&str> = Vec::new();
-    let lists = [(needs.build, FOR_BUILD), (needs.cluster, FOR_CLUSTER)];
+    let lists = [
+        (needs.build, FOR_BUILD),
+        (needs.cluster, FOR_CLUSTER),
+        (needs.images, FOR_IMAGES),
+    ];
     for (_, list) in lists.iter().filter(|(needed, _)| *needed) {
         packages.extend(
             list.iter()
@@ -73,8 +88,7 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
                 .map(|package| package.name),
         );
     }
-    let wants_python = needs.cluster || needs.hosts;
-    if wants_python && !has_module("venv, ensurepip") && has_python() && !venv()?.join("bin/python").exists() {
+    if needs.python() && !has_module("venv, ensurepip") && has_python() && !venv()?.join("bin/python").exists() {
         packages.push("python3-venv");
     }
     refuse_what_cannot_be_brought(needs, &packages)?;
@@ -85,7 +99,7 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
     if needs.build {
         add_to_toolchain()?;
     }
-    if wants_python {
+    if needs.python() {
         python()?;
     }
     if needs.hosts {
@@ -109,7 +123,7 @@ fn refuse_what_cannot_be_brought(needs: Needs, packages: &[&str]) -> Result<()> 
             )),
         }
     }
-    if needs.cluster || needs.hosts {
+    if needs.python() {
         match version_of("python3", &["--version"]) {
             Some(version) if version >= (3, 11) => {}
             found => missing.push(format!("Python 3.11 or later as `python3`{}", but(found))),
@@ -119,6 +133,9 @@ fn refuse_what_cannot_be_brought(needs: Needs, packages: &[&str]) -> Result<()> 
         match version_of("node", &["--version"]) {
             Some(version) if version >= (20, 0) => {}
             found => missing.push(format!("Node 20 or later as `node`{}: https://nodejs.org", but(found))),
+        }
+        if find("npm").is_none() {
+            missing.push("`npm`, which comes with Node, or with the package npm where Node is Debian's".to_owned());
         }
     }
     if needs.cluster && !is_root() {
@@ -256,17 +273,31 @@ fn add_python_packages() -> Result<()> {
     Ok(())
 }
 
+/// The folder with the Node host's packages. Node looks for such a folder beside the program that imports them.
+pub(crate) fn node_modules() -> Result<PathBuf> {
+    Ok(places::cache()?.join("node/node_modules"))
+}
+
 /// Installs the Node host's packages once for each version of their list (not with `npm ci`, which refuses a list whose
-/// optional packages of other platforms are not published). Node looks for them beside the program that
-/// imports them; npm's own cache outlives the checkout.
+/// optional packages of other platforms are not published). npm installs beside the list, so that is copied first.
 fn add_node_packages() -> Result<()> {
-    let folder = places::workspace()?.join(NODE_HOST);
-    let Some(wanted) = read_if_there(&folder.join("package-lock.json"))? else {
-        return Ok(());
-    };
-    let note = folder.join("node_modules/.podrun-installed");
+    let source = places::workspace()?.join(NODE_HOST);
+    let mut wanted = String::new();
+    for file in NODE_PACKAGES {
+        let Some(text) = read_if_there(&source.join(file))? else {
+            return Ok(());
+        };
+        wanted += &text;
+    }
+    let folder = places::cache()?.join("node");
+    let note = folder.join("installed");
     if read_if_there(&note)?.as_deref() != Some(wanted.as_str()) {
         let mut step = Step::start(format!("installing the packages of {NODE_HOST}"));
+        fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
+        for file in NODE_PACKAGES {
+            let copy = folder.join(file);
+            fs::copy(source.join(file), &copy).with_context(|| format!("failed to write `{}`", copy.display()))?;
+        }
         progress::run(
             &mut step,
             Command::new("npm")
@@ -275,7 +306,7 @@ fn add_node_packages() -> Result<()> {
             &log("npm")?,
         )?;
         fs::write(&note, wanted).with_context(|| format!("failed to write `{}`", note.display()))?;
-        step.done(&Size(cluster::tree_size(&folder.join("node_modules"))).to_string());
+        step.done(&Size(cluster::tree_size(&node_modules()?)).to_string());
     }
     Ok(())
 }

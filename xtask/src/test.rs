@@ -118,6 +118,7 @@ pub(crate) fn test(options: Options) -> Result<()> {
     setup::ensure(Needs {
         build: true,
         cluster: !options.use_current_cluster,
+        images: !options.use_current_cluster,
         hosts: true,
     })?;
     let mut report = Report::default();
@@ -160,6 +161,7 @@ pub(crate) fn mutants(options: &MutantOptions) -> Result<()> {
     setup::ensure(Needs {
         build: true,
         cluster: !options.use_current_cluster,
+        images: !options.use_current_cluster,
         hosts: false,
     })?;
     let products = cargo::build(Barriers::With)?;
@@ -248,10 +250,10 @@ fn tests_on_own_cluster(report: &mut Report, products: &Products, options: Optio
             let mut environment = of_products(products)?;
             environment.extend(of_options(options));
             environment.extend(of_cluster(&running)?);
-            environment.extend(next.as_ref().map(of_next_cluster).into_iter().flatten());
-            Ok(environment)
             // Everything is there: a test that is left out for want of something did not pass.
             environment.push(("PODRUN_TEST_STRICT", "1".into()));
+            environment.extend(next.as_ref().map(of_next_cluster).into_iter().flatten());
+            Ok(environment)
         };
         run_cluster_tests(report, &programs, "podrun-tests", environment);
         if options.full {
@@ -323,6 +325,7 @@ fn of_products(products: &Products) -> Result<Environment> {
         ("PODRUN_BIN", products.podrun.clone().into()),
         ("PODRUN_RUNNER", products.runner.clone().into()),
         ("PODRUN_TEST_PYTHON", setup::python()?.into()),
+        ("PODRUN_TEST_NODE_MODULES", setup::node_modules()?.into()),
     ])
 }
 

@@ -46,6 +46,14 @@ pub(crate) struct Name {
     name: String,
 }
 
+/// What images take beyond what a running cluster needed.
+const FOR_IMAGES: Needs = Needs {
+    build: false,
+    cluster: false,
+    images: true,
+    hosts: false,
+};
+
 /// What to do with a cluster.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Action {
@@ -178,6 +186,7 @@ pub(crate) fn run(action: Action) -> Result<()> {
             setup::ensure(Needs {
                 build: false,
                 cluster: true,
+                images: false,
                 hosts: false,
             })?;
             up::up(&cluster, api_server)?;
@@ -195,10 +204,14 @@ pub(crate) fn run(action: Action) -> Result<()> {
         } => status::logs(&Cluster::named(&name.name)?, component.as_deref(), follow, lines),
         Action::Image { name, recipe } => {
             let decisions = Cluster::named(&name.name)?.existing()?;
+            if recipe.is_debian() {
+                setup::ensure(FOR_IMAGES)?;
+            }
             image::push(&recipe, decisions.ports.registry)
         }
         Action::Images { name } => {
             let decisions = Cluster::named(&name.name)?.existing()?;
+            setup::ensure(FOR_IMAGES)?;
             image::push_all(decisions.ports.registry)
         }
     }

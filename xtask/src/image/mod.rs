@@ -47,6 +47,13 @@ pub(crate) struct Recipe {
     alias: Vec<Reference>,
 }
 
+impl Recipe {
+    /// Whether it takes Debian's packages.
+    pub(crate) fn is_debian(&self) -> bool {
+        self.debian.is_some()
+    }
+}
+
 /// Builds the image that `recipe` describes and pushes it to the registry on `port`.
 pub(crate) fn push(recipe: &Recipe, port: u16) -> Result<()> {
     let step = Step::start(format!("pushing {}", recipe.image));
