@@ -276,6 +276,41 @@ async fn a_server_that_is_not_the_one_that_was_meant_is_not_trusted() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster"]
+async fn a_client_certificate_that_is_not_valid_is_a_credential_to_renew() {
+    let group = Group::new("certificates").await;
+    let Parts { server, ca, .. } = parts(group.cluster).await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut foreign = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    // An administrator, if the API server trusted the authority.
+    foreign.distinguished_name = rcgen::DistinguishedName::new();
+    foreign.distinguished_name.push(rcgen::DnType::CommonName, "admin");
+    foreign
+        .distinguished_name
+        .push(rcgen::DnType::OrganizationName, "system:masters");
+    foreign.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let mut certificates = vec![("foreign", foreign.self_signed(&key).unwrap().pem(), key.serialize_pem())];
+    if let Some(folder) = group.cluster.file("pki") {
+        let read = |name: &str| std::fs::read_to_string(folder.join(name));
+        match (read("expired.crt"), read("expired.key")) {
+            (Ok(certificate), Ok(key)) => certificates.push(("expired", certificate, key)),
+            _ => skip("the cluster was made before clusters got an expired certificate"),
+        }
+    }
+    for (name, certificate, key) in certificates {
+        let config =
+            json!({"masterUrl": server, "caCertData": ca, "clientCertData": certificate, "clientKeyData": key});
+        let trial = group.trial(name).sh("true").on(group.cluster.target(&config));
+        let refusal = Refusal::denied(&["credential", "expired", "renew", "certificate"]);
+        refused(&group, &trial, &refusal, &[&key]).await;
+        let found = group.cluster.runner.check(&trial.target).await;
+        let error = found.expect_err("a check with a credential that is refused");
+        refusal.check(name, &error, &[&key]);
+    }
+    group.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster"]
 async fn a_server_that_cannot_be_reached_is_waited_for_within_a_bound() {
     let group = Group::new("unreachable").await;
     // Nobody listens on the first, the second takes connections and says nothing.

@@ -17,7 +17,8 @@ use rcgen::{
 const SERVICE_ADDRESS: &str = "10.96.0.1";
 
 /// Writes whatever is missing: `ca`, `apiserver`, `kubelet`, those of the other components, `admin` (elliptic
-/// curve), `admin-rsa` (RSA, 2,048 bits) and the service accounts' signing key. A file `done` at the end makes an interrupted call start over.
+/// curve), `admin-rsa` (RSA, 2,048 bits), `expired` (an administrator's that tests are refused with) and the service accounts'
+/// signing key. A file `done` at the end makes an interrupted call start over.
 pub(crate) fn ensure(folder: &Path, node: &str, address: Ipv4Addr) -> Result<()> {
     let done = folder.join("done");
     if done.exists() {
@@ -79,6 +80,9 @@ pub(crate) fn ensure(folder: &Path, node: &str, address: Ipv4Addr) -> Result<()>
             key,
         )?;
     }
+    let mut expired = parameters("admin", Some("system:masters"), &[])?;
+    expired.not_after = rcgen::date_time_ymd(2025, 2, 1);
+    sign(folder, "expired", &expired, &authority, KeyPair::generate()?)?;
 
     let accounts = KeyPair::generate()?;
     write(&folder.join("accounts.key"), &accounts.serialize_pem())?;
@@ -167,6 +171,8 @@ mod tests {
             let verdict = openssl(&["verify", "-CAfile", "ca.crt", &format!("{name}.crt")], folder.path());
             assert!(verdict.contains("OK"), "{verdict}");
         }
+        let verdict = openssl(&["verify", "-CAfile", "ca.crt", "expired.crt"], folder.path());
+        assert!(verdict.contains("certificate has expired"), "{verdict}");
         let server = openssl(&["x509", "-in", "apiserver.crt", "-noout", "-text"], folder.path());
         for name in [
             "DNS:localhost",
