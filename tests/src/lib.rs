@@ -29,6 +29,8 @@ pub use trial::{Following, Ran, Seen, Trial, sha256};
 
 /// The image of scripts that need nothing but a shell.
 pub const BUSYBOX: &str = "busybox";
+/// Debian without `tar` and `base64`.
+pub const FEW_TOOLS: &str = "podrun.dev/test/few-tools";
 /// The same with `USER 1000`.
 pub const BUSYBOX_USER: &str = "podrun.dev/test/busybox-user";
 /// An image without a shell: `/hello` prints its arguments and environment.

@@ -1,7 +1,7 @@
 //! Options of a task: on the pod that results, and in what they do.
 
 use podrun_host::Status;
-use podrun_tests::{Expected, Group, Trial, check};
+use podrun_tests::{Expected, FEW_TOOLS, Group, HELLO, Trial, check};
 use serde_json::{Value, json};
 
 /// The pod of a running task, as the cluster has it; the task goes on to its end.
@@ -162,11 +162,26 @@ async fn a_memory_limit_below_the_volumes_is_warned_of() {
 #[ignore = "needs a cluster"]
 async fn an_image_of_the_sidecar_that_lacks_a_tool_is_named() {
     let group = Group::new("tools").await;
-    let image = json!({"image": podrun_tests::HELLO});
-    let no_shell = |name: &str| group.trial(name).sh("true").option("fileSidecar", image.clone());
-    for (trial, reason) in [
-        (no_shell("to-bring").input("x", 0o644, "x"), "configuration"),
-        (no_shell("to-collect").output("x"), "outputs-refused"),
+    let trial = |name: &str, image: &str| {
+        let trial = group.trial(name).sh("echo x >x");
+        trial.option("fileSidecar", json!({ "image": image }))
+    };
+    let no_shell = |name: &str| trial(name, HELLO);
+    let few_tools = |name: &str| trial(name, FEW_TOOLS);
+    for (trial, reason, says) in [
+        (no_shell("to-bring").input("x", 0o644, "x"), "configuration", ""),
+        (no_shell("to-collect").output("x"), "outputs-refused", ""),
+        (
+            few_tools("to-unpack").input("y", 0o644, "y"),
+            "configuration",
+            "tar base64",
+        ),
+        (
+            few_tools("to-receive").input("y", 0o644, "y").option("inlineLimit", 0),
+            "configuration",
+            "tar base64",
+        ),
+        (few_tools("to-send").output("x"), "outputs-refused", "tar base64"),
     ] {
         let ran = trial.run().await;
         let outcome = ran.outcome();
@@ -175,7 +190,10 @@ async fn an_image_of_the_sidecar_that_lacks_a_tool_is_named() {
             (Status::Failed, Some(reason)),
             "{outcome:#?}"
         );
-        assert!(outcome.message.contains("fileSidecar.image"), "{outcome:#?}");
+        assert!(
+            outcome.message.contains("fileSidecar.image") && outcome.message.contains(says),
+            "{outcome:#?}"
+        );
     }
     group.close().await;
 }

@@ -21,6 +21,9 @@ const BUSYBOX_USER: &[&str] = &["podrun.dev/test/busybox-user"];
 /// One static program and nothing else, above all no shell.
 const HELLO: &[&str] = &["podrun.dev/test/hello"];
 
+/// Debian without some of the tools that file containers need.
+const FEW_TOOLS: &[&str] = &["podrun.dev/test/few-tools"];
+
 const DEBIAN: &[&str] = &[
     "debian",
     "debian:12",
@@ -107,7 +110,16 @@ pub(crate) fn push_all(port: u16) -> Result<()> {
         command: vec!["bash".to_owned()],
         ..Defaults::default()
     };
-    push(&registry, &Image::new(vec![system], &bash), DEBIAN)?;
+    push(&registry, &Image::new(vec![system.clone()], &bash), DEBIAN)?;
+    // The shell of the static busybox has every tool built in, so that removing their names from it removes nothing.
+    let removed = store.add(|path| {
+        let mut layer = Layer::create(path)?;
+        for tool in ["tar", "base64"] {
+            layer.file(&format!("usr/bin/.wh.{tool}"), 0o644, b"")?;
+        }
+        layer.finish()
+    })?;
+    push(&registry, &Image::new(vec![system, removed], &bash), FEW_TOOLS)?;
     push(
         &registry,
         &Image::new(
@@ -190,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_name_is_one() {
-        for list in [BUSYBOX, BUSYBOX_USER, HELLO, DEBIAN, PYTHON] {
+        for list in [BUSYBOX, BUSYBOX_USER, HELLO, FEW_TOOLS, DEBIAN, PYTHON] {
             names(list).unwrap();
         }
     }
