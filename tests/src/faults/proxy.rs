@@ -73,6 +73,8 @@ pub enum Harm {
     Cut(usize),
     /// It is well, and one bit of what is sent over the upgraded connection is wrong, so many bytes after its begin.
     Spoiled(usize),
+    /// It is well, and the upgraded connection breaks after so many bytes were sent over it.
+    Severed(usize),
 }
 
 /// A running proxy. It ends with this value.
@@ -90,6 +92,8 @@ struct Shared {
     /// What befalls the next answers to such requests, and how many of them.
     harm: Mutex<Option<(Target, usize, Harm)>>,
     caught: watch::Sender<bool>,
+    /// Bytes that went to the server over each upgraded connection, in the order of their requests.
+    sent: Mutex<Vec<(Option<Target>, usize)>>,
 }
 
 /// What the answers to one request are to be stopped at or suffer.
@@ -125,6 +129,7 @@ impl Proxy {
             trap: Mutex::new(None),
             harm: Mutex::new(None),
             caught: watch::Sender::new(false),
+            sent: Mutex::default(),
         });
         let address = listener.local_addr()?;
         let accepting = tokio::spawn(accept(
@@ -162,6 +167,13 @@ impl Proxy {
         *self.shared.harm.lock().unwrap_or_else(PoisonError::into_inner) = Some((target, times, harm));
     }
 
+    /// How many bytes each upgraded connection for such requests carried to the server, in their order.
+    pub fn sent(&self, target: Target) -> Vec<usize> {
+        let sent = self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = sent.iter().filter(|(of, _)| *of == Some(target));
+        ours.map(|(_, bytes)| *bytes).collect()
+    }
+
     /// Returns when a request was caught.
     pub async fn caught(&self) {
         // The sender lives as long as this proxy.
@@ -195,6 +207,19 @@ impl Shared {
             .filter(|(struck, left, _)| Some(*struck) == target && *left > 0)?;
         *times -= 1;
         Some(*kind)
+    }
+
+    /// Begins to count what an upgraded connection carries; the place of the count.
+    fn upgraded(&self, target: Option<Target>) -> usize {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.push((target, 0));
+        sent.len() - 1
+    }
+
+    /// So many bytes more went over it.
+    fn count(&self, place: usize, bytes: usize) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.get_mut(place).into_iter().for_each(|(_, sum)| *sum += bytes);
     }
 
     /// Tell that the moment has come.
@@ -302,17 +327,17 @@ async fn requests(
             shared.tell();
         }
         if request.upgrade {
-            let limit = match moment {
-                Some(Moment::Sent(limit)) => limit,
-                _ => usize::MAX,
-            };
-            let spoiled = match harm {
-                Some(Harm::Spoiled(place)) => Some(place),
-                _ => None,
-            };
             to.write_all(&buffer).await?;
             to.flush().await?;
-            return raw(&mut from, &mut to, limit, spoiled, buffer.len(), shared).await;
+            let place = shared.upgraded(request.target);
+            shared.count(place, buffer.len());
+            let upgraded = Upgraded {
+                place,
+                sent: buffer.len(),
+                moment,
+                harm,
+            };
+            return upgraded.pass(&mut from, &mut to, shared).await;
         }
         let mut left = request.length;
         while left > 0 {
@@ -364,31 +389,39 @@ async fn answers(
     }
 }
 
-async fn raw(
-    from: &mut ReadHalf<Down>,
-    to: &mut WriteHalf<Up>,
-    limit: usize,
-    spoiled: Option<usize>,
-    mut sent: usize,
-    shared: &Shared,
-) -> Result<()> {
-    let mut buffer = Vec::with_capacity(64 * 1024);
-    loop {
-        if sent > limit {
-            return shared.catch().await;
+/// A connection that carries no requests any more.
+struct Upgraded {
+    /// Of its count.
+    place: usize,
+    sent: usize,
+    moment: Option<Moment>,
+    harm: Option<Harm>,
+}
+
+impl Upgraded {
+    /// Passes whatever comes on to the server.
+    async fn pass(mut self, from: &mut ReadHalf<Down>, to: &mut WriteHalf<Up>, shared: &Shared) -> Result<()> {
+        let mut buffer = Vec::with_capacity(64 * 1024);
+        loop {
+            match (self.moment, self.harm) {
+                (Some(Moment::Sent(limit)), _) if self.sent > limit => return shared.catch().await,
+                (_, Some(Harm::Severed(limit))) if self.sent > limit => bail!("severed as asked"),
+                _ => {}
+            }
+            buffer.clear();
+            if from.read_buf(&mut buffer).await? == 0 {
+                to.shutdown().await?;
+                return std::future::pending().await;
+            }
+            if let Some(Harm::Spoiled(place)) = self.harm {
+                let byte = place.checked_sub(self.sent).and_then(|place| buffer.get_mut(place));
+                byte.into_iter().for_each(|byte| *byte ^= 1);
+            }
+            to.write_all(&buffer).await?;
+            to.flush().await?;
+            self.sent += buffer.len();
+            shared.count(self.place, buffer.len());
         }
-        buffer.clear();
-        if from.read_buf(&mut buffer).await? == 0 {
-            to.shutdown().await?;
-            return std::future::pending().await;
-        }
-        let byte = spoiled
-            .and_then(|place| place.checked_sub(sent))
-            .and_then(|place| buffer.get_mut(place));
-        byte.into_iter().for_each(|byte| *byte ^= 1);
-        to.write_all(&buffer).await?;
-        to.flush().await?;
-        sent += buffer.len();
     }
 }
 
@@ -500,6 +533,7 @@ mod tests {
             })),
             harm: Mutex::new(Some((Target::Log, 1, Harm::Empty))),
             caught: watch::Sender::new(false),
+            sent: Mutex::default(),
         };
         assert_eq!(shared.strike(Some(Target::Create)), None);
         assert_eq!(shared.strike(Some(Target::Log)), Some(Harm::Empty));

@@ -208,6 +208,22 @@ impl Scenario {
         self.proxy.harm(target, times, harm);
     }
 
+    /// Checks that an upload that broke was taken up where the pod had got to: what went over later connections is less
+    /// than the file.
+    pub fn check_resumed(&self) -> Result<()> {
+        let sent = self.proxy.sent(Target::Exec("init-files"));
+        let (first, later) = sent.split_first().context("nothing was uploaded")?;
+        let later: usize = later.iter().sum();
+        let whole = self.content.len();
+        ensure!(*first > whole / 2, "{}: it broke too early to tell: {sent:?}", self.id);
+        ensure!(
+            later > 0 && later < whole,
+            "{}: of {whole} bytes {first} were sent before the break and {later} after it",
+            self.id
+        );
+        Ok(())
+    }
+
     /// Runs the command until it gives up on outputs that never arrive whole, and checks that none is taken for one.
     pub async fn miss_outputs(&self) -> Result<()> {
         let output = within(self.command().output()).await?;

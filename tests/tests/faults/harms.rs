@@ -46,6 +46,16 @@ async fn a_damaged_or_cut_transfer_is_repeated() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs cluster"]
+async fn an_upload_that_breaks_is_resumed_and_not_restarted() {
+    let trials = Trials::new("resumed");
+    let severed = (Target::Exec("init-files"), 1, Harm::Severed(2_000_000));
+    let result = harmed(&trials, "resumed", Way::Exec, severed).await;
+    let result = result.and_then(|scenario| scenario.check_resumed().map(|()| scenario));
+    trials.close(vec![result]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cluster"]
 async fn a_file_that_does_not_arrive_whole_is_no_output_and_stays_in_its_pod() {
     let trials = Trials::new("missed");
     let (scenario, slot) = trials.scenario("missed", Way::Exec).await.unwrap();
