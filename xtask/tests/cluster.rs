@@ -368,8 +368,9 @@ fn taking_one_of_two_clusters_down_leaves_no_trace_of_it_and_the_other_running()
         assert!(start.wait().unwrap().success());
     }
     assert_ne!(going.decisions()["slot"], staying.decisions()["slot"]);
+    let counting = "i=0; while :; do i=$((i + 1)); echo $i; sleep 0.1; done";
     for cluster in [&going, &staying] {
-        cluster.run("long", "busybox", "sleep 100000", Value::Null);
+        cluster.run("long", "busybox", counting, Value::Null);
     }
     going.until_running("long");
     let container = staying.until_running("long");
@@ -398,6 +399,13 @@ fn taking_one_of_two_clusters_down_leaves_no_trace_of_it_and_the_other_running()
     };
     assert_eq!(traces(), nothing);
 
+    // Not only is it there: it goes on, and its log reaches the API server.
+    let count = || -> u64 { staying.get(&["logs", "long", "--tail=1"]).parse().unwrap_or(0) };
+    let (then, deadline) = (count(), Instant::now() + PATIENCE);
+    while count() <= then {
+        assert!(Instant::now() < deadline, "the log stays at line {then}");
+        thread::sleep(Duration::from_millis(100));
+    }
     assert_eq!(staying.until_running("long"), container);
     assert_eq!(staying.get(&["exec", "long", "--", "echo", "alive"]), "alive");
     succeed(&mut staying.command(&["status"]));
