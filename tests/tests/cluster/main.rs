@@ -16,6 +16,7 @@ mod inputs;
 mod kill;
 mod logs;
 mod manage;
+mod next;
 mod options;
 mod outputs;
 mod reattach;
