@@ -1,6 +1,5 @@
 //! Generated from `wit/`: the contract's types, the host's functions and the export macro. Nothing here is written by hand.
 
-#![expect(missing_docs, reason = "the WIT carries the documentation")]
 #![allow(unsafe_code, unreachable_pub, clippy::all, reason = "generated code")]
 
 wit_bindgen::generate!({

@@ -212,8 +212,8 @@ impl<'s> Cluster<'s> {
         let namespace = &self.namespace;
         if let kube::Error::Api(status) = &error {
             let said = status.message.as_str();
-            // Kubernetes 1.35 checks WebSockets as `create` as well.
-            if resource == "pods/exec" && said.contains("cannot create resource") {
+            // Kubernetes 1.35 checks WebSockets as `create` as well, and does not say so when it refuses.
+            if resource == "pods/exec" && !said.contains("cannot get resource") {
                 verb = "create";
             }
             return match status.code {

@@ -242,7 +242,7 @@ fn a_runner_cannot_leave_its_folder() {
     let run = sandbox.podrun(&["run", "flow.yaml", "--execution-id", "x"]).expect(70);
     assert!(
         run.error
-            .contains("names an output file outside of its folder: `../../escaped`"),
+            .contains("`../../escaped` cannot be made durable: its path leaves the folder of outputs"),
         "{}",
         run.error
     );
