@@ -383,6 +383,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_mutant_applies_to_the_tree_as_it_is() {
+        let workspace = places::workspace().unwrap();
+        let folder = workspace.join("tests/mutants");
+        let mutants = read_all(&folder).unwrap();
+        assert!(!mutants.is_empty());
+        for Mutant { name, .. } in mutants {
+            let patch = folder.join(format!("{name}.patch"));
+            let mut command = Command::new("git");
+            command.args(["apply", "--check"]).arg(patch).current_dir(&workspace);
+            let output = command.output().unwrap();
+            assert!(
+                output.status.success(),
+                "{name}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+
+    #[test]
     fn headers_say_what_is_broken_and_who_notices() {
         let patch =
             "\ndiff --git a/runner/src/run.rs b/runner/src/run.rs\n--- a/runner/src/run.rs\n+++ b/runner/src/run.rs\n";

@@ -1,11 +1,7 @@
 //! What may break and must not: the host is killed, answers of the API server are lost, cut or damaged. One pod, every line
 //! once, the same bytes, nothing left behind.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "what tests share fails the test by panicking, and says on standard error what it skips"
-)]
+#![expect(clippy::unwrap_used, reason = "what tests share fails the test by panicking")]
 
 mod harms;
 mod kills;
