@@ -117,9 +117,18 @@ pub(crate) struct Component {
     pub(crate) configuration: String,
 }
 
+/// A component that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ensured {
+    /// It ran already.
+    Found(Process),
+    /// It was started.
+    Started(Process),
+}
+
 /// Starts a component, or leaves it alone when it runs with the same command line and
 /// configuration.
-pub(crate) fn ensure(cluster: &Path, component: &Component, path: &str) -> Result<Option<Process>> {
+pub(crate) fn ensure(cluster: &Path, component: &Component, path: &str) -> Result<Ensured> {
     let Component {
         name,
         command,
@@ -128,7 +137,7 @@ pub(crate) fn ensure(cluster: &Path, component: &Component, path: &str) -> Resul
     let file = pid_file(cluster, name);
     if let Some(daemon) = running(&file) {
         if daemon.command == *command && daemon.configuration == *configuration {
-            return Ok(None);
+            return Ok(Ensured::Found(daemon.process));
         }
         end(&[daemon.process])?;
     }
@@ -158,7 +167,7 @@ pub(crate) fn ensure(cluster: &Path, component: &Component, path: &str) -> Resul
     fs::write(&draft, text)
         .and_then(|()| fs::rename(&draft, &file))
         .with_context(|| format!("failed to write `{}`", file.display()))?;
-    Ok(Some(process))
+    Ok(Ensured::Started(process))
 }
 
 /// Where a component's pid file lies.
@@ -244,14 +253,15 @@ mod tests {
             command,
             configuration: String::new(),
         };
-        let first = ensure(folder.path(), &sleeper, &path).unwrap().unwrap();
-        assert_eq!(
-            ensure(folder.path(), &sleeper, &path).unwrap(),
-            None,
-            "a second start must do nothing"
-        );
+        let started = |sleeper: &Component| match ensure(folder.path(), sleeper, &path).unwrap() {
+            Ensured::Started(process) => process,
+            Ensured::Found(process) => panic!("{process:?} is not what was asked for"),
+        };
+        let first = started(&sleeper);
+        let again = ensure(folder.path(), &sleeper, &path).unwrap();
+        assert_eq!(again, Ensured::Found(first), "a second start must do nothing");
         sleeper.configuration = "other".to_owned();
-        let second = ensure(folder.path(), &sleeper, &path).unwrap().unwrap();
+        let second = started(&sleeper);
         assert!(
             !first.is_alive() && second.is_alive(),
             "a changed configuration must restart it"

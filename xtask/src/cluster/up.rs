@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::binaries::Binaries;
 use super::kubectl::Kubectl;
 use super::layout::{self, ApiServer, Cluster, Decisions};
-use super::process::{self, Process};
+use super::process::{self, Component, Ensured, Process};
 use super::{cgroup, config, down, mounts, pki};
 use crate::image;
 use crate::interrupt;
@@ -52,25 +52,18 @@ pub(crate) fn up(cluster: &Cluster, api_server: Option<ApiServer>) -> Result<()>
     write_configuration(cluster, &decisions)?;
     cgroup::ensure(&cluster.cgroup())?;
 
-    let mut starter = Starter {
-        cluster,
-        step: &mut step,
-        started: Vec::new(),
-    };
     let api_server = binaries.api_server(decisions.api_server)?;
     let components = config::components(cluster, &decisions, &binaries, &api_server);
-    let path = binaries.path();
-    let start = |starter: &mut Starter<'_>, names: &[&str]| -> Result<()> {
-        for component in components.iter().filter(|component| names.contains(&component.name)) {
-            if let Some(process) = process::ensure(cluster.folder(), component, &path)? {
-                starter.started.push((component.name, process));
-            }
-        }
-        Ok(())
+    let mut starter = Starter {
+        cluster,
+        components: &components,
+        path: &binaries.path(),
+        step: &mut step,
+        running: Vec::new(),
     };
-    start(&mut starter, &["registry", "etcd", "containerd"])?;
+    starter.start(&["registry", "etcd", "containerd"])?;
     starter.wait("etcd takes connections", || Ok(answers(decisions.ports.etcd)))?;
-    start(&mut starter, &["kube-apiserver"])?;
+    starter.start(&["kube-apiserver"])?;
     let hyperkube = binaries.hyperkube();
     let kubectl = Kubectl::new(&hyperkube, cluster);
     starter.wait("the API server is ready", || {
@@ -78,12 +71,12 @@ pub(crate) fn up(cluster: &Cluster, api_server: Option<ApiServer>) -> Result<()>
     })?;
     let known = !kubectl.object("node", cluster.name(), "")?.is_null();
     let renewed = renewal(&kubectl, cluster)?;
-    start(&mut starter, &["kube-controller-manager", "kube-scheduler"])?;
+    starter.start(&["kube-controller-manager", "kube-scheduler"])?;
     starter.wait("the registry and containerd take connections", || {
         Ok(answers(decisions.ports.registry) && cluster.path("containerd/containerd.sock").exists())
     })?;
     image::push_small(decisions.ports.registry, config::PAUSE_IMAGE, &binaries.hello())?;
-    start(&mut starter, &["kubelet"])?;
+    starter.start(&["kubelet"])?;
     // What a node that was known before says of itself may be older than its kubelet.
     let doubtful = known && starter.has_started("kubelet");
     starter.wait("the node takes pods", || {
@@ -103,16 +96,52 @@ pub(crate) fn up(cluster: &Cluster, api_server: Option<ApiServer>) -> Result<()>
     Ok(())
 }
 
-/// What has been started by this call, so that a component that ends is noticed at once.
+/// What should run by now, so that a component that ends is noticed at once.
 struct Starter<'a> {
     cluster: &'a Cluster,
+    components: &'a [Component],
+    path: &'a str,
     step: &'a mut Step,
-    started: Vec<(&'static str, Process)>,
+    running: Vec<(&'a Component, Ensured)>,
 }
 
 impl Starter<'_> {
+    fn start(&mut self, names: &[&str]) -> Result<()> {
+        for component in self
+            .components
+            .iter()
+            .filter(|component| names.contains(&component.name))
+        {
+            let ensured = process::ensure(self.cluster.folder(), component, self.path)?;
+            self.running.push((component, ensured));
+        }
+        Ok(())
+    }
+
     fn has_started(&self, name: &str) -> bool {
-        self.started.iter().any(|(started, _)| *started == name)
+        let mut running = self.running.iter();
+        running.any(|(component, ensured)| component.name == name && matches!(ensured, Ensured::Started(_)))
+    }
+
+    /// Fails if a component that was started has ended. One that was found may have been killed before this call and been
+    /// about to end: it is started anew.
+    fn revive(&mut self) -> Result<()> {
+        for (component, ensured) in &mut self.running {
+            match ensured {
+                Ensured::Found(process) | Ensured::Started(process) if process.is_alive() => {}
+                Ensured::Found(_) => *ensured = process::ensure(self.cluster.folder(), component, self.path)?,
+                Ensured::Started(_) => {
+                    let log = process::log_file(self.cluster.folder(), component.name);
+                    bail!(
+                        "{} ended; the end of `{}`:\n{}",
+                        component.name,
+                        log.display(),
+                        progress::tail(&log, 20)
+                    );
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Waits until `condition` holds, and not longer than its components live.
@@ -126,14 +155,7 @@ impl Starter<'_> {
                 Ok(false) => {}
                 Err(error) => last = Some(error),
             }
-            if let Some((name, _)) = self.started.iter().find(|(_, process)| !process.is_alive()) {
-                let log = process::log_file(self.cluster.folder(), name);
-                bail!(
-                    "{name} ended; the end of `{}`:\n{}",
-                    log.display(),
-                    progress::tail(&log, 20)
-                );
-            }
+            self.revive()?;
             if interrupt::requested() {
                 bail!("interrupted while waiting until {what}");
             }
