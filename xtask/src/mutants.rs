@@ -213,7 +213,7 @@ fn drain(stream: Option<impl std::io::Read>) -> Vec<u8> {
     bytes
 }
 
-/// A copy of the tree. What cargo builds in between is shared with the tree, the products are not.
+/// A copy of the tree, with a build folder of its own.
 struct Nursery {
     tree: PathBuf,
     built: PathBuf,
@@ -284,15 +284,14 @@ impl Nursery {
     }
 
     fn cargo(&self, arguments: &[&str]) -> Command {
+        // A folder of its own: cargo names what it builds by the path within the workspace, so in a shared one a mutant would
+        // pass for the tree's own program afterwards.
         let mut command = Command::new("cargo");
         command
             .args(arguments)
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.built)
             .env_remove("CARGO_MANIFEST_DIR");
-        if let Ok(target) = places::target() {
-            command.env("CARGO_BUILD_BUILD_DIR", target);
-        }
         command
     }
 
