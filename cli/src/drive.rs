@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use podrun_host::{Folders, Outcome, OutputFile, Runner, Target};
+use podrun_host::{Folders, Outcome, OutputFile, Runner, Target, origin_folder};
 
 use crate::access::Access;
 use crate::error::{Ended, Error};
@@ -15,7 +15,7 @@ use crate::interrupt::Interrupts;
 use crate::journal::{Attempt, Execution, Journal, State, TaskRun};
 use crate::plan::{self, Names};
 use crate::report::{self, Report};
-use crate::scope::{Finished, Scope, origin_folder};
+use crate::scope::{Finished, Scope};
 use crate::state::{ExecutionDir, private_folder};
 use crate::ui::Ui;
 

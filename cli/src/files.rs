@@ -3,14 +3,13 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use podrun_host::{Outcome, OutputFile};
+use podrun_host::{Outcome, OutputFile, origin_folder};
 
 use crate::error::{Error, state};
 use crate::faults::{Point, reach};
 use crate::plan::{Content, Staged};
-use crate::scope::origin_folder;
 use crate::state::private_folder;
 
 /// Fill the folder that becomes the task's `/inputs`. What an interrupted call left there is replaced.
@@ -42,23 +41,6 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(content)?;
     file.sync_all()
-}
-
-/// Fail if a runner names an output file outside its folder: it is somebody else's code.
-pub(crate) fn check(outcome: &Outcome) -> Result<(), Error> {
-    let inside = |file: &OutputFile| {
-        let mut parts = Path::new(&file.path).components();
-        !file.path.is_empty() && parts.all(|part| matches!(part, Component::Normal(_)))
-    };
-    match outcome.files.iter().find(|file| !inside(file)) {
-        Some(file) => {
-            let path = file.path.escape_debug();
-            Err(Error::Internal(format!(
-                "the runner names an output file outside of its folder: `{path}`"
-            )))
-        }
-        None => Ok(()),
-    }
 }
 
 /// Copy the output files of a task to the folder that `--outputs` names, each complete or not at all. Files that are

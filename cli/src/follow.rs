@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use crate::error::{Ended, Error};
 use crate::faults::{Point, reach};
-use crate::files;
 use crate::interrupt::{Interrupts, QUESTION, Wish};
 use crate::journal::{Journal, TaskRun};
 use crate::report::{self, Report};
@@ -104,7 +103,6 @@ impl Follower<'_> {
                     complaint = stuck(&batch.events, ended.is_some()).or(complaint);
                     for event in &batch.events {
                         if let Event::Ended(outcome) = event {
-                            files::check(outcome)?;
                             ended = Some(Box::new(outcome.clone()));
                         }
                     }

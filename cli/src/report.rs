@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use podrun_host::{Event, Outcome, OutputFile, Status};
+use podrun_host::{Event, Outcome, OutputFile, Status, origin_folder};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::journal::StoredLine;
 use crate::names;
-use crate::scope::origin_folder;
 
 /// One thing to tell. The names of variants and fields are what `--json` prints, and stay.
 #[derive(Clone, Debug, PartialEq, Serialize)]

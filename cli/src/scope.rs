@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use podrun_host::{Origin, Outcome};
+use podrun_host::{Origin, Outcome, origin_folder};
 use serde_json::{Map, Value, json};
 
 use crate::flow::Flow;
@@ -126,13 +126,5 @@ impl Scope {
     pub(crate) fn directories(&mut self, working: &str, output: &str) {
         self.values.insert("workingDir".into(), working.into());
         self.values.insert("outputDir".into(), output.into());
-    }
-}
-
-/// The folder below a task's outputs in which the runner leaves files of this origin.
-pub(crate) fn origin_folder(origin: Origin) -> &'static str {
-    match origin {
-        Origin::WorkingDir => "work",
-        Origin::OutputDir => "out",
     }
 }

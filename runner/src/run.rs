@@ -4,7 +4,7 @@ use crate::{
     client::{Action, Cluster},
     collect::{self, Failure},
     config::Access,
-    contract::{Error, Event, Host, Level, Outcome, Phase, Status, Task, text},
+    contract::{Error, Event, Host, Level, Outcome, OutputFile, Phase, Status, Task, text},
     exec::Exec,
     follow::{Followed, Follower},
     inputs::Inputs,
@@ -419,8 +419,7 @@ impl<'c> Ending<'c> {
         let ended = status::outcome(pod, &self.stored);
         let mut outcome = match ended {
             Some(outcome) => outcome,
-            None if self.refused.is_some() => {
-                let message = self.refused.clone().unwrap_or_default();
+            None if let Some(message) = self.refused.clone() => {
                 let end = End {
                     status: Status::Failed,
                     reason: Some("configuration"),
@@ -439,43 +438,38 @@ impl<'c> Ending<'c> {
         if ran && self.stored.collects() {
             self.session.phase(Phase::Collecting);
             self.session.flush_news()?;
-            let collected = match self.keeper().await {
-                Ok(()) => collect::collect(self.cluster, self.session, &name, &self.stored).await,
-                Err(failure) => Err(failure),
-            };
-            let lost = match collected {
-                Ok(files) => {
-                    outcome.files = files;
-                    None
-                }
+            match self.outputs(&name).await {
+                Ok(files) => outcome.files = files,
                 Err(Failure::Halt(halt)) => return Err(halt),
-                Err(Failure::Refused(why)) => {
-                    lose(&mut outcome, "outputs-refused", why, false);
-                    None
+                Err(Failure::Refused(why)) => lose(&mut outcome, "outputs-refused", why, false),
+                Err(Failure::Lost(why) | Failure::Unreached(why)) => {
+                    let message = format!("the output files are lost: {why}");
+                    lose(&mut outcome, "outputs-lost", message, true);
                 }
-                Err(Failure::Lost(why)) => Some(why),
-                Err(Failure::Unreached(why)) => {
-                    self.watched.look().await?;
-                    let kept = matches!(status::state(self.watched.pod(), SIDECAR), State::Running(_));
-                    if kept && !self.watched.gone() {
-                        // The pod must not go while another call can bring them.
-                        return Err(Error::Unavailable(format!(
-                            "the output files did not arrive ({why}); pod `{name}` still has them: call `run` or `attach` again"
-                        ))
-                        .into());
-                    }
-                    Some(why)
-                }
-            };
-            if let Some(why) = lost {
-                let message = format!("the output files are lost: {why}");
-                lose(&mut outcome, "outputs-lost", message, true);
             }
         }
         if let Some(stop) = stop {
             stopped(&mut outcome, stop, &self.stored);
         }
         Ok(outcome)
+    }
+
+    /// The output files. A pod that still has what did not arrive is no loss but a halt: another call can bring them.
+    async fn outputs(&mut self, name: &str) -> Result<Vec<OutputFile>, Failure> {
+        self.keeper().await?;
+        let collected = collect::collect(self.cluster, self.session, name, &self.stored).await;
+        let Err(Failure::Unreached(why)) = collected else {
+            return collected;
+        };
+        self.watched.look().await?;
+        let kept = matches!(status::state(self.watched.pod(), SIDECAR), State::Running(_));
+        if kept && !self.watched.gone() {
+            return Err(Error::Unavailable(format!(
+                "the output files did not arrive ({why}); pod `{name}` still has them: call `run` or `attach` again"
+            ))
+            .into());
+        }
+        Err(Failure::Lost(why))
     }
 
     /// Waits until the sidecar runs, which starts after main; fails if it never will.

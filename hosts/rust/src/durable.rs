@@ -18,7 +18,7 @@ const AT_ONCE: usize = 16;
 
 /// An output that the outcome names is not there, or cannot be kept.
 #[derive(Debug, thiserror::Error)]
-#[error("output file `{path}` cannot be made durable: {source}")]
+#[error("output file `{}` cannot be made durable: {source}", path.escape_debug())]
 pub(crate) struct NotDurable {
     path: String,
     source: io::Error,
@@ -67,15 +67,19 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Where the contract puts an output, below the folder of outputs.
-fn place(file: &OutputFile) -> io::Result<PathBuf> {
-    let folder = match file.origin {
+/// The folder below that of outputs which holds the files of this origin.
+pub fn origin_folder(origin: Origin) -> &'static str {
+    match origin {
         Origin::WorkingDir => "work",
         Origin::OutputDir => "out",
-    };
+    }
+}
+
+/// Where the contract puts an output, below the folder of outputs.
+fn place(file: &OutputFile) -> io::Result<PathBuf> {
     let path = Path::new(&file.path);
     if path.components().all(|part| matches!(part, Component::Normal(_))) {
-        Ok(Path::new(folder).join(path))
+        Ok(Path::new(origin_folder(file.origin)).join(path))
     } else {
         Err(io::Error::other("its path leaves the folder of outputs"))
     }

@@ -66,6 +66,7 @@ pub use bindings::podrun::task_runner::types::{
     Output, OutputFile, Phase, Progress, Snapshot, Status, Task,
 };
 pub use credentials::Credentials;
+pub use durable::origin_folder;
 pub use error::{Error, Source};
 pub use futures::future::BoxFuture;
 pub use host::{Host, Options};

@@ -58,14 +58,13 @@ async fn an_upload_that_breaks_is_resumed_and_not_restarted() {
 #[ignore = "needs cluster"]
 async fn a_file_that_does_not_arrive_whole_is_no_output_and_stays_in_its_pod() {
     let trials = Trials::new("missed");
-    let (scenario, slot) = trials.scenario("missed", Way::Exec).await.unwrap();
-    // As often as a call tries; the next call finds a network without harm.
-    scenario.harm(Target::Exec("out-files"), 4, Harm::Damaged(1_500_000));
-    let result = async {
+    let missed = async {
+        let (scenario, _slot) = trials.scenario("missed", Way::Exec).await?;
+        // As often as a call tries; the next call finds a network without harm.
+        scenario.harm(Target::Exec("out-files"), 4, Harm::Damaged(1_500_000));
         scenario.miss_outputs().await?;
-        scenario.go_on().await
+        scenario.go_on().await?;
+        Ok(scenario)
     };
-    let result = result.await;
-    drop(slot);
-    trials.close(vec![result.map(|()| scenario)]);
+    trials.close(vec![missed.await]);
 }
