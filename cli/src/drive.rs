@@ -9,7 +9,7 @@ use crate::error::{Ended, Error};
 use crate::expression::Renderer;
 use crate::faults::{Point, reach};
 use crate::files;
-use crate::flow::{Flow, TaskDeclaration};
+use crate::flow::{Flow, ScriptStep};
 use crate::follow::{Followed, Follower, Left, is_kept, verdict};
 use crate::interrupt::Interrupts;
 use crate::journal::{Attempt, Execution, Journal, State, TaskRun};
@@ -80,10 +80,10 @@ impl Driver<'_> {
     async fn tasks(&mut self) -> Result<Ended, Error> {
         let mut scope = Scope::new(self.flow, &self.execution.id, &self.execution.inputs, self.folder);
         let mut stopping = false;
-        for declared in &self.flow.tasks {
+        for declared in self.flow.scripts() {
             let attempt = Attempt {
                 execution: self.execution.id.clone(),
-                task: declared.id.clone(),
+                task: declared.step.id.clone(),
                 number: ATTEMPT,
             };
             let known = self.journal.task_run(&attempt)?;
@@ -116,7 +116,7 @@ impl Driver<'_> {
             }
             let vars = self.journal.outputs(task_run.id)?;
             let finished = Finished {
-                task: declared.id.clone(),
+                task: declared.step.id.clone(),
                 attempt: ATTEMPT,
                 outcome,
                 vars,
@@ -129,7 +129,7 @@ impl Driver<'_> {
     /// A task that ended in an earlier call: finish what that call may have left undone. None if we are to leave.
     async fn settled(
         &mut self,
-        declared: &TaskDeclaration,
+        declared: ScriptStep<'_>,
         task_run: &TaskRun,
         scope: &Scope,
     ) -> Result<Option<Outcome>, Error> {
@@ -158,7 +158,7 @@ impl Driver<'_> {
     /// Start an attempt or take it up, and follow it. The outcome is none if the task goes on without us.
     async fn attempt(
         &mut self,
-        declared: &TaskDeclaration,
+        declared: ScriptStep<'_>,
         attempt: Attempt,
         known: Option<TaskRun>,
         scope: &Scope,
@@ -172,7 +172,7 @@ impl Driver<'_> {
         };
         let names = names(&attempt);
         self.ui.show(&[Report::Task {
-            task: declared.id.clone(),
+            task: declared.step.id.clone(),
             taskrun: names.task_run(),
             attempt: attempt.number,
             image: task_run.request.image.clone(),
@@ -236,16 +236,16 @@ impl Driver<'_> {
     /// Render the task, stage its inputs, and remember it.
     async fn prepare(
         &mut self,
-        declared: &TaskDeclaration,
+        declared: ScriptStep<'_>,
         attempt: &Attempt,
         scope: &Scope,
         target: &Target,
     ) -> Result<TaskRun, Error> {
         let names = names(attempt);
-        let mut scope = scope.for_task(&declared.id, &names.task_run(), attempt.number);
+        let mut scope = scope.for_task(&declared.step.id, &names.task_run(), attempt.number);
         let layout = self.runner.layout(&target.config, &names.id()).await;
         let layout = layout.map_err(|source| Error::Runner {
-            task: Some(declared.id.clone()),
+            task: Some(declared.step.id.clone()),
             source,
         })?;
         scope.directories(&layout.working_dir, &layout.output_dir);
@@ -254,7 +254,7 @@ impl Driver<'_> {
         self.journal.prepare(attempt, &planned.task)
     }
 
-    fn target(&self, declared: &TaskDeclaration, scope: &Scope) -> Result<Target, Error> {
+    fn target(&self, declared: ScriptStep<'_>, scope: &Scope) -> Result<Target, Error> {
         target(declared, scope, self.renderer, &self.execution.settings.access)
     }
 
@@ -321,7 +321,7 @@ pub(crate) fn resume(id: &str) -> String {
 
 /// How the cluster of a task is reached: its own config, or else what the caller named.
 pub(crate) fn target(
-    declared: &TaskDeclaration,
+    declared: ScriptStep<'_>,
     scope: &Scope,
     renderer: &Renderer,
     access: &Access,

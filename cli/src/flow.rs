@@ -2,7 +2,12 @@
 //!
 //! Reading a flow runs nothing and renders nothing. Texts keep their expressions and their places.
 
+mod model;
 mod values;
+
+pub(crate) use model::{
+    Code, Flow, InputDeclaration, InputFiles, InputKind, Kind, Language, OutputPattern, Rules, Script, ScriptStep, Step,
+};
 
 use std::path::Path;
 
@@ -12,71 +17,6 @@ use self::values::{boolean, identifier, items, known_properties, pairs, scalar, 
 use crate::defaults::{self, Origin, PluginDefault, RUNNER_TYPES};
 use crate::document::{Node, Problem, Value, listed, unknown};
 use crate::expression::{Known, Renderer, Text, is_template};
-
-/// A flow, ready to be run.
-#[derive(Clone, Debug)]
-pub(crate) struct Flow {
-    pub(crate) id: String,
-    pub(crate) namespace: String,
-    pub(crate) inputs: Vec<InputDeclaration>,
-    pub(crate) tasks: Vec<TaskDeclaration>,
-    /// What the file says, without any task runner's config: what makes two flows the same flow.
-    pub(crate) identity: serde_json::Value,
-}
-
-/// A value that whoever runs the flow supplies.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct InputDeclaration {
-    pub(crate) id: String,
-    pub(crate) kind: InputKind,
-    pub(crate) required: bool,
-    pub(crate) default: Option<String>,
-}
-
-/// What an input may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InputKind {
-    String,
-    Int,
-    Float,
-    Boolean,
-    File,
-}
-
-/// A script to run.
-#[derive(Clone, Debug)]
-pub(crate) struct TaskDeclaration {
-    pub(crate) id: String,
-    pub(crate) language: Language,
-    pub(crate) body: Body,
-    pub(crate) image: Text,
-    pub(crate) before: Vec<Text>,
-    pub(crate) interpreter: Vec<Text>,
-    pub(crate) fail_fast: bool,
-    pub(crate) env: Vec<(String, Text)>,
-    /// Name in the working directory, and content or a file's URI.
-    pub(crate) inputs: Vec<(Text, Text)>,
-    pub(crate) outputs: Vec<Text>,
-    pub(crate) timeout: Option<Text>,
-    /// The task runner's properties other than its type and config.
-    pub(crate) options: Node,
-    /// How to reach the cluster, if the flow or a default says so.
-    pub(crate) config: Option<Node>,
-}
-
-/// What the script is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Language {
-    Shell,
-    Python,
-}
-
-/// The script.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Body {
-    Commands(Vec<Text>),
-    Script(Text),
-}
 
 const FLOW: [&str; 6] = ["id", "namespace", "description", "inputs", "tasks", "pluginDefaults"];
 const INPUT: [&str; 6] = ["id", "type", "displayName", "description", "required", "defaults"];
@@ -144,8 +84,13 @@ pub(crate) fn read(file: &Path, text: &str, operator: &[PluginDefault], renderer
     let flow = Flow {
         id,
         namespace,
+        labels: Vec::new(),
         inputs,
+        variables: None,
         tasks,
+        errors: Vec::new(),
+        finally: Vec::new(),
+        outputs: Vec::new(),
         identity,
     };
     check_expressions(&flow, renderer)?;
@@ -186,19 +131,17 @@ fn read_input(node: &Node) -> Result<InputDeclaration, Problem> {
     let required = node
         .get("required")
         .map_or(Ok(true), |node| boolean(node, "`required`"))?;
-    let default = node
-        .get("defaults")
-        .map(|node| scalar(node, "`defaults`"))
-        .transpose()?;
     Ok(InputDeclaration {
         id,
+        place: node.place.clone(),
         kind,
         required,
-        default,
+        default: node.get("defaults").cloned(),
+        rules: Rules::default(),
     })
 }
 
-fn read_task(node: &Node, defaults: &[PluginDefault]) -> Result<TaskDeclaration, Problem> {
+fn read_task(node: &Node, defaults: &[PluginDefault]) -> Result<Step, Problem> {
     if !matches!(node.value, Value::Map(_)) {
         return Err(Problem::new(
             &node.place,
@@ -225,7 +168,7 @@ fn read_task(node: &Node, defaults: &[PluginDefault]) -> Result<TaskDeclaration,
         .chain([if commands { "commands" } else { "script" }])
         .collect();
     known_properties(&task, &format!("property of task `{id}`:"), &known)?;
-    let body = if commands {
+    let code = if commands {
         let Some(list) = task
             .get("commands")
             .filter(|list| list.value != Value::List(Vec::new()))
@@ -235,12 +178,12 @@ fn read_task(node: &Node, defaults: &[PluginDefault]) -> Result<TaskDeclaration,
                 format!("task `{id}` needs `commands`: a list of shell commands"),
             ));
         };
-        Body::Commands(texts(list, &what("commands"))?)
+        Code::Commands(texts(list, &what("commands"))?)
     } else {
         let Some(script) = task.get("script") else {
             return Err(Problem::new(&task.place, format!("task `{id}` needs a `script`")));
         };
-        Body::Script(text(script, &what("script"))?)
+        Code::Script(text(script, &what("script"))?)
     };
     let image = match task
         .get("containerImage")
@@ -256,9 +199,13 @@ fn read_task(node: &Node, defaults: &[PluginDefault]) -> Result<TaskDeclaration,
     };
     let (options, config) = read_runner(&task, &id)?;
     let list = |name: &str| task.get(name).map_or(Ok(Vec::new()), |list| texts(list, &what(name)));
-    Ok(TaskDeclaration {
+    let outputs = list("outputFiles")?.into_iter().map(|pattern| OutputPattern {
+        pattern,
+        required: false,
+    });
+    let script = Script {
         language,
-        body,
+        code,
         image,
         before: list("beforeCommands")?,
         interpreter: list("interpreter")?,
@@ -269,14 +216,23 @@ fn read_task(node: &Node, defaults: &[PluginDefault]) -> Result<TaskDeclaration,
             .into_iter()
             .map(|(name, value)| (name.text, value))
             .collect(),
-        inputs: pairs(&task, "inputFiles", &what)?,
-        outputs: list("outputFiles")?,
+        inputs: InputFiles::Map(pairs(&task, "inputFiles", &what)?),
+        namespace_files: None,
+        outputs: outputs.collect(),
+        options,
+        config,
+    };
+    Ok(Step {
+        place: node.place.clone(),
+        kind: Kind::Script(Box::new(script)),
+        disabled: false,
+        run_if: None,
+        allow_failure: false,
+        retry: None,
         timeout: task
             .get("timeout")
             .map(|node| text(node, &what("timeout")))
             .transpose()?,
-        options,
-        config,
         id,
     })
 }
@@ -329,36 +285,34 @@ fn read_runner(task: &Node, id: &str) -> Result<(Node, Option<Node>), Problem> {
     ))
 }
 
-impl TaskDeclaration {
-    /// True if the task can only be rendered once other tasks have ended.
-    pub(crate) fn uses_outputs(&self) -> bool {
-        self.texts()
+impl Script {
+    /// True if the script can only be rendered once other tasks have ended.
+    pub(crate) fn uses_outputs(&self, id: &str) -> bool {
+        self.texts(id)
             .iter()
             .any(|text| is_template(&text.text) && text.text.contains("outputs"))
     }
 
-    /// Every text of the task, its runner's options and config included.
-    fn texts(&self) -> Vec<Text> {
-        let body = match &self.body {
-            Body::Commands(commands) => commands.clone(),
-            Body::Script(script) => vec![script.clone()],
+    /// Every text of the script of task `id`, its runner's options and config included.
+    fn texts(&self, id: &str) -> Vec<Text> {
+        let code = match &self.code {
+            Code::Commands(commands) => commands.clone(),
+            Code::Script(script) => vec![script.clone()],
         };
         let mut all = vec![self.image.clone()];
-        all.extend(body);
+        all.extend(code);
         all.extend(
             self.before
                 .iter()
                 .chain(&self.interpreter)
-                .chain(&self.outputs)
-                .chain(&self.timeout)
+                .chain(self.outputs.iter().map(|output| &output.pattern))
                 .cloned(),
         );
         all.extend(self.env.iter().map(|(_, value)| value.clone()));
-        all.extend(
-            self.inputs
-                .iter()
-                .flat_map(|(name, value)| [name.clone(), value.clone()]),
-        );
+        match &self.inputs {
+            InputFiles::Map(files) => all.extend(files.iter().flat_map(|(name, value)| [name.clone(), value.clone()])),
+            InputFiles::Expression(text) => all.push(text.clone()),
+        }
         let mut nested = |node: &Node, what: String| {
             let collected = node.to_json_with(&mut |text, place| {
                 all.push(Text {
@@ -373,9 +327,9 @@ impl TaskDeclaration {
                 Err(never) => match never {},
             }
         };
-        nested(&self.options, format!("`taskRunner` of task `{}`", self.id));
+        nested(&self.options, format!("`taskRunner` of task `{id}`"));
         if let Some(config) = &self.config {
-            nested(config, format!("`taskRunner.config` of task `{}`", self.id));
+            nested(config, format!("`taskRunner.config` of task `{id}`"));
         }
         all
     }
@@ -386,11 +340,12 @@ fn check_expressions(flow: &Flow, renderer: &Renderer) -> Result<(), Problem> {
         inputs: flow.inputs.iter().map(|input| input.id.as_str()).collect(),
         outputs: Vec::new(),
     };
-    for task in &flow.tasks {
-        for text in task.texts() {
-            renderer.check(&text, &known)?;
+    let scripts = flow.scripts();
+    for ScriptStep { step, script } in &scripts {
+        for text in script.texts(&step.id).iter().chain(&step.timeout) {
+            renderer.check(text, &known)?;
         }
-        known.outputs.push(&task.id);
+        known.outputs.push(&step.id);
     }
     Ok(())
 }

@@ -106,7 +106,7 @@ pub(crate) fn resolve(declarations: &[InputDeclaration], given: &[Given]) -> Res
             .iter()
             .find(|given| given.name == *id)
             .map(|given| given.value.clone());
-        let value = match given.or_else(|| declaration.default.clone().map(GivenValue::Text)) {
+        let value = match given.or_else(|| default(declaration).map(GivenValue::Text)) {
             Some(value) => value,
             None if !declaration.required => {
                 inputs.push(Input {
@@ -130,6 +130,12 @@ pub(crate) fn resolve(declarations: &[InputDeclaration], given: &[Given]) -> Res
         });
     }
     Ok(inputs)
+}
+
+/// The default, as if it had been given.
+fn default(declaration: &InputDeclaration) -> Option<String> {
+    let node = declaration.default.as_ref()?;
+    Some(node.text().unwrap_or_else(|| node.to_json().to_string()))
 }
 
 fn typed(declaration: &InputDeclaration, value: GivenValue) -> Result<InputValue, Error> {
@@ -165,7 +171,7 @@ fn typed(declaration: &InputDeclaration, value: GivenValue) -> Result<InputValue
                 .ok_or_else(|| wrong("a finite number"))?
         }
         InputKind::Boolean => Value::from(text.trim().parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
-        InputKind::String | InputKind::File => Value::from(text),
+        _ => Value::from(text),
     };
     Ok(InputValue::Plain(value))
 }
@@ -262,14 +268,18 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::{self, Node, Place};
+    use crate::flow::Rules;
     use crate::state::StateDir;
 
     fn declare(id: &str, kind: InputKind) -> InputDeclaration {
         InputDeclaration {
             id: id.into(),
             kind,
+            place: Place::built_in(),
             required: true,
             default: None,
+            rules: Rules::default(),
         }
     }
 
@@ -307,7 +317,7 @@ mod tests {
         let mut declaration = declare("q", InputKind::String);
         let inputs = resolve(&[declaration.clone()], &given(&["q=a=b"]).unwrap()).unwrap();
         assert_eq!(inputs[0].value, InputValue::Plain("a=b".into()));
-        declaration.default = Some("d".into());
+        declaration.default = Some(Node::built_in(document::Value::Text("d".into())));
         assert_eq!(
             resolve(&[declaration], &[]).unwrap()[0].value,
             InputValue::Plain("d".into())

@@ -88,7 +88,7 @@ pub(crate) fn open_flow(
     let defaults = path(&given.defaults, before.and_then(|before| before.defaults.as_ref()))?;
     let flow = read_flow(file, defaults.as_deref(), renderer)?;
     // Where every task has a config, a broken kubeconfig in the environment is nobody's concern.
-    let needed = flow.tasks.iter().any(|task| task.config.is_none());
+    let needed = flow.scripts().iter().any(|task| task.script.config.is_none());
     let outputs = path(&given.outputs, before.and_then(|before| before.outputs.as_ref()))?;
     if let Some(folder) = &outputs {
         std::fs::create_dir_all(folder).map_err(named("create", folder))?;

@@ -69,9 +69,9 @@ fn places(arguments: &args::Doctor, access: &crate::access::Access) -> Result<Ve
     let flow = session::read_flow(file, arguments.defaults.as_deref(), &renderer)?;
     let inputs: [StoredInput; 0] = [];
     let scope = Scope::new(&flow, "doctor", &inputs, &StateDir::open()?.execution("doctor"));
-    let each = flow.tasks.iter().map(|declared| {
-        let mut name = match declared.config {
-            Some(_) => format!("`taskRunner.config` of task `{}`", declared.id),
+    let each = flow.scripts().into_iter().map(|declared| {
+        let mut name = match &declared.script.config {
+            Some(_) => format!("`taskRunner.config` of task `{}`", declared.step.id),
             None => access.describe(),
         };
         let mut target = drive::target(declared, &scope, &renderer, access)?;

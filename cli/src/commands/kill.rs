@@ -138,7 +138,7 @@ async fn remove(
                 );
             }
             let task = &task_run.attempt.task;
-            let Some(declared) = flow.tasks.iter().find(|declared| declared.id == *task) else {
+            let Some(declared) = flow.scripts().into_iter().find(|declared| declared.step.id == *task) else {
                 return Err(Error::Conflict(format!(
                     "`{}` has no task `{task}` any more, so its cluster is not known: add `--kubeconfig FILE`",
                     execution.source.display()

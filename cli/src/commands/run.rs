@@ -201,36 +201,36 @@ async fn preflight(
         .map_err(|source| Error::Runner { task: None, source })?;
     let inputs: Vec<StoredInput> = inputs.iter().map(preview).collect();
     let scope = Scope::new(flow, id, &inputs, folder);
-    for declared in &flow.tasks {
+    for declared in flow.scripts() {
         known_names(
             &described.task_schema,
-            &declared.options,
-            &format!("property of the task runner of `{}`:", declared.id),
+            &declared.script.options,
+            &format!("property of the task runner of `{}`:", declared.step.id),
         )?;
-        if let Some(config) = &declared.config {
+        if let Some(config) = &declared.script.config {
             known_names(
                 &described.config_schema,
                 config,
-                &format!("property of `config` of task `{}`:", declared.id),
+                &format!("property of `config` of task `{}`:", declared.step.id),
             )?;
         }
-        if declared.uses_outputs() {
+        if declared.script.uses_outputs(&declared.step.id) {
             continue;
         }
         let failed = |source| Error::Runner {
-            task: Some(declared.id.clone()),
+            task: Some(declared.step.id.clone()),
             source,
         };
         let attempt = Attempt {
             execution: id.to_owned(),
-            task: declared.id.clone(),
+            task: declared.step.id.clone(),
             number: 1,
         };
         let names = names(&attempt);
         let target = target(declared, &scope, renderer, &settings.access)?;
         runner.connect(&target.config).await.map_err(failed)?;
         let layout = runner.layout(&target.config, &names.id()).await.map_err(failed)?;
-        let mut scope = scope.for_task(&declared.id, &names.task_run(), 1);
+        let mut scope = scope.for_task(&declared.step.id, &names.task_run(), 1);
         scope.directories(&layout.working_dir, &layout.output_dir);
         let mut task = plan::plan(flow, declared, &names, &scope, renderer)?.task;
         // Rendering checks options and patterns. It has no inputs to look at, and only a refusal counts.

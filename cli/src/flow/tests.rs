@@ -47,14 +47,17 @@ fn refusal(task: &str) -> String {
 #[test]
 fn the_seeds_first_flow() {
     let flow = read_one(SEED).unwrap();
-    let task = &flow.tasks[0];
+    let task = flow.scripts()[0].script;
     assert_eq!(
         (flow.id.as_str(), flow.namespace.as_str()),
         ("kubernetes_task_runner", "company.team")
     );
     assert_eq!(flow.inputs[0].kind, InputKind::File);
     assert_eq!(task.image.text, "centos");
-    assert_eq!(task.inputs[0].0.text, "data.txt");
+    let InputFiles::Map(inputs) = &task.inputs else {
+        panic!("a mapping")
+    };
+    assert_eq!(inputs[0].0.text, "data.txt");
     assert_eq!(task.options.to_json(), json!({}));
     assert_eq!(
         task.config.as_ref().unwrap().get("masterUrl").unwrap().text().unwrap(),
@@ -91,7 +94,7 @@ pluginDefaults:
     values: {taskRunner: {namespace: jobs, config: {masterUrl: 'https://real', oauthToken: real}}}
 ";
     let flow = read_with(SEED, operator).unwrap();
-    let task = &flow.tasks[0];
+    let task = flow.scripts()[0].script;
     assert_eq!(
         task.config.as_ref().unwrap().to_json(),
         json!({"masterUrl": "https://real", "oauthToken": "real"})

@@ -46,8 +46,8 @@ fn planned(kind: &str, task: &str) -> Result<Planned, String> {
     };
     let mut scope = scope.for_task("t", &names.task_run(), 1);
     scope.directories("/podrun/work", "/podrun/out");
-    let mut planned =
-        plan(&flow, flow.tasks.last().unwrap(), &names, &scope, &renderer).map_err(|problem| problem.to_string())?;
+    let mut planned = plan(&flow, *flow.scripts().last().unwrap(), &names, &scope, &renderer)
+        .map_err(|problem| problem.to_string())?;
     for file in &mut planned.files {
         if let Content::File(path) = &mut file.content {
             *path = path.strip_prefix(dir.path()).unwrap().to_owned();
