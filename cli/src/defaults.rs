@@ -9,7 +9,10 @@
 //! unsets the weaker side's value. `taskRunner.config` is one value that the stronger side replaces whole, so that
 //! placeholders never mix with real credentials.
 
-use crate::document::{Node, Problem, Value, unknown};
+use crate::document::typed;
+use crate::document::{Layer, Node, Problem, Value, nearest};
+use crate::types::check::unknown_property;
+use crate::types::{self, Schemas, canonical, task_types};
 
 /// The task runner's type, and the name it had before.
 pub(crate) const RUNNER_TYPES: [&str; 2] = [
@@ -33,90 +36,106 @@ pub(crate) struct PluginDefault {
     origin: Origin,
 }
 
-/// Read the `pluginDefaults` list of a flow or of an operator's file.
-pub(crate) fn read(list: &Node, origin: Origin) -> Result<Vec<PluginDefault>, Problem> {
+/// Read the `pluginDefaults` list of a flow or of an operator's file, whose shape has been checked. What is no default
+/// becomes a problem.
+pub(crate) fn read(list: &Node, origin: Origin, schemas: &Schemas, problems: &mut Vec<Problem>) -> Vec<PluginDefault> {
     let Value::List(items) = &list.value else {
-        return Err(Problem::new(
-            &list.place,
-            format!("`pluginDefaults` must be a list, not {}", list.kind()),
-        ));
+        return Vec::new();
     };
-    items.iter().map(|item| read_one(item, origin)).collect()
+    let mut defaults = Vec::new();
+    for item in items {
+        // What cannot be read was found when the shape was checked.
+        let Ok(entry) = typed::read::<types::flow::PluginDefault>(item, "a default") else {
+            continue;
+        };
+        let forced = entry.forced;
+        let layer = match origin {
+            Origin::Flow => Layer::FlowDefault { forced },
+            Origin::Operator => Layer::OperatorDefault { forced },
+        };
+        let default = PluginDefault {
+            kind: canonical(entry.kind.trim_end_matches('.')).to_owned(),
+            forced,
+            values: entry.values.said_by(layer),
+            origin,
+        };
+        problems.extend(default.mistakes(item, schemas));
+        defaults.push(default);
+    }
+    defaults
 }
 
-fn read_one(item: &Node, origin: Origin) -> Result<PluginDefault, Problem> {
-    if !matches!(item.value, Value::Map(_)) {
-        let message = format!(
-            "an entry of `pluginDefaults` must be a mapping with `type` and `values`, not {}",
-            item.kind()
-        );
-        return Err(Problem::new(&item.place, message));
+impl PluginDefault {
+    /// Properties that no type which this default covers has, and a type that is nearly one.
+    fn mistakes(&self, item: &Node, schemas: &Schemas) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let covered: Vec<&str> = task_types()
+            .iter()
+            .map(|task| task.name.as_str())
+            .filter(|name| specificity(&self.kind, name).is_some())
+            .collect();
+        let runner = RUNNER_TYPES.iter().any(|name| specificity(&self.kind, name).is_some());
+        if covered.is_empty() && !runner {
+            let names: Vec<&str> = task_types()
+                .iter()
+                .map(|task| task.name.as_str())
+                .chain(RUNNER_TYPES)
+                .flat_map(|name| {
+                    std::iter::once(name).chain(name.match_indices('.').filter_map(|(at, _)| name.get(..at)))
+                })
+                .collect();
+            // Defaults for types that only other systems have are none of our business; a slip of the pen is.
+            let near = nearest(&self.kind, &names).filter(|near| strsim::damerau_levenshtein(near, &self.kind) <= 2);
+            if let (Some(near), Some(node)) = (near, item.get("type")) {
+                let message = format!("no type of task begins with `{}`: did you mean `{near}`?", self.kind);
+                problems.push(Problem::new(&node.place, message));
+            }
+            return problems;
+        }
+        let mut known: Vec<&str> = covered.iter().flat_map(|name| schemas.properties(name)).collect();
+        known.sort_unstable();
+        known.dedup();
+        for (key, _) in self.values.entries() {
+            if ["id", "type"].contains(&key.name.as_str()) {
+                let message = format!(
+                    "a default cannot change the `{}` of what it applies to: remove it",
+                    key.name
+                );
+                problems.push(Problem::new(&key.place, message));
+            } else if !runner && !known.contains(&key.name.as_str()) {
+                let owner = format!("the tasks that the default for `{}` covers", self.kind);
+                problems.push(unknown_property(key, &owner, &known));
+            }
+        }
+        problems
     }
-    for (key, _) in item.entries() {
-        if !["type", "forced", "values"].contains(&key.name.as_str()) {
-            return Err(unknown(
-                &key.place,
-                "property of `pluginDefaults`",
-                &key.name,
-                &["type", "forced", "values"],
-            ));
-        }
-    }
-    let Some(kind) = item.get("type").and_then(Node::text) else {
-        return Err(Problem::new(
-            &item.place,
-            "an entry of `pluginDefaults` needs a `type`: a task's type or a prefix of it",
-        ));
-    };
-    let forced = match item.get("forced") {
-        None => false,
-        Some(Node {
-            value: Value::Bool(forced),
-            ..
-        }) => *forced,
-        Some(node) => {
-            return Err(Problem::new(
-                &node.place,
-                format!("`forced` must be true or false, not {}", node.kind()),
-            ));
-        }
-    };
-    let values = match item.get("values") {
-        Some(
-            node @ Node {
-                value: Value::Map(_), ..
-            },
-        ) => node.clone(),
-        Some(node) => {
-            return Err(Problem::new(
-                &node.place,
-                format!("`values` must be a mapping, not {}", node.kind()),
-            ));
-        }
-        None => {
-            return Err(Problem::new(
-                &item.place,
-                format!("the default for `{kind}` needs `values`"),
-            ));
-        }
-    };
-    if let Some(node) = values.get("type") {
-        return Err(Problem::new(
-            &node.place,
-            "a default cannot change the `type` that it applies to; remove it",
-        ));
-    }
-    Ok(PluginDefault {
-        kind,
-        forced,
-        values,
-        origin,
-    })
 }
 
-/// A task with all defaults applied, those of its task runner included.
-pub(crate) fn apply(task: &Node, task_kind: &str, defaults: &[PluginDefault]) -> Result<Node, Problem> {
-    let mut task = layer(task, &[task_kind], defaults, Level::Task)?;
+/// A task with all defaults applied, those of its task runner included. Of defaults for several types, a task gets the
+/// properties that its own type has.
+pub(crate) fn apply(
+    task: &Node,
+    task_kind: &str,
+    defaults: &[PluginDefault],
+    schemas: &Schemas,
+) -> Result<Node, Problem> {
+    let known = schemas.properties(task_kind);
+    let fitting: Vec<PluginDefault> = defaults
+        .iter()
+        .map(|default| {
+            let mut default = default.clone();
+            if let Value::Map(entries) = &mut default.values.value
+                && default.kind != task_kind
+            {
+                entries.retain(|(key, _)| known.contains(&key.name.as_str()));
+            }
+            default
+        })
+        .collect();
+    let mut task = layer(task, &[task_kind], &fitting, Level::Task)?;
+    if !known.contains(&"taskRunner") {
+        return Ok(task);
+    }
     let mut runner = match task.get("taskRunner") {
         Some(runner) => runner.clone(),
         None => Node::built_in(Value::Map(Vec::new())),
@@ -245,14 +264,19 @@ mod tests {
 
     fn defaults(text: &str, origin: Origin) -> Vec<PluginDefault> {
         let node = parse(Path::new("defaults.yaml"), text).unwrap();
-        read(node.get("pluginDefaults").unwrap(), origin).unwrap()
+        read(
+            node.get("pluginDefaults").unwrap(),
+            origin,
+            &Schemas::new(),
+            &mut Vec::new(),
+        )
     }
 
     fn effective(task: &str, flow: &str, operator: &str) -> Result<serde_json::Value, Problem> {
         let mut all = defaults(flow, Origin::Flow);
         all.extend(defaults(operator, Origin::Operator));
         let task = parse(Path::new("flow.yaml"), task).unwrap();
-        Ok(apply(&task, SCRIPT, &all)?.to_json())
+        Ok(apply(&task, SCRIPT, &all, &Schemas::new())?.to_json())
     }
 
     const NONE: &str = "pluginDefaults: []";
@@ -260,53 +284,55 @@ mod tests {
     #[test]
     fn exact_beats_longer_beats_shorter_whatever_the_order() {
         let flow = "pluginDefaults:
-          - {type: io.kestra.plugin.scripts.python.Script, values: {a: exact}}
-          - {type: io.kestra.plugin.scripts, values: {a: short, b: short, c: short}}
-          - {type: io.kestra.plugin.scripts.python, values: {a: long, b: long}}";
+          - {type: io.kestra.plugin.scripts.python.Script, values: {containerImage: exact}}
+          - {type: io.kestra.plugin.scripts, values: {containerImage: short, timeout: short, runIf: short}}
+          - {type: io.kestra.plugin.scripts.python, values: {containerImage: long, timeout: long}}";
         let value = effective("{id: t}", flow, NONE).unwrap();
         assert_eq!(
             value,
-            serde_json::json!({"a": "exact", "b": "long", "c": "short", "id": "t"})
+            serde_json::json!({"containerImage": "exact", "timeout": "long", "runIf": "short", "id": "t"})
         );
     }
 
     #[test]
     fn prefixes_end_on_dots() {
-        let flow = "pluginDefaults: [{type: io.kestra.plugin.scripts.pyth, values: {a: wrong}}]";
+        let flow = "pluginDefaults: [{type: io.kestra.plugin.scripts.pyth, values: {timeout: wrong}}]";
         assert_eq!(
             effective("{id: t}", flow, NONE).unwrap(),
             serde_json::json!({"id": "t"})
         );
-        let flow = "pluginDefaults: [{type: io.kestra.plugin.scripts., values: {a: right}}]";
+        let flow = "pluginDefaults: [{type: io.kestra.plugin.scripts., values: {timeout: right}}]";
         assert_eq!(
             effective("{id: t}", flow, NONE).unwrap(),
-            serde_json::json!({"a": "right", "id": "t"})
+            serde_json::json!({"timeout": "right", "id": "t"})
         );
     }
 
     #[test]
     fn task_beats_default_and_forced_beats_task_and_operator_beats_flow() {
-        let exact =
-            |forced, value| format!("pluginDefaults: [{{type: {SCRIPT}, forced: {forced}, values: {{a: {value}}}}}]");
-        let value = |task: &str, flow: &str, operator: &str| effective(task, flow, operator).unwrap()["a"].clone();
+        let exact = |forced, value| {
+            format!("pluginDefaults: [{{type: {SCRIPT}, forced: {forced}, values: {{timeout: {value}}}}}]")
+        };
+        let value =
+            |task: &str, flow: &str, operator: &str| effective(task, flow, operator).unwrap()["timeout"].clone();
         assert_eq!(
             value("{id: t}", &exact(false, "flow"), &exact(false, "operator")),
             "operator"
         );
         assert_eq!(
-            value("{a: task}", &exact(false, "flow"), &exact(false, "operator")),
+            value("{timeout: task}", &exact(false, "flow"), &exact(false, "operator")),
             "task"
         );
         assert_eq!(
-            value("{a: task}", &exact(true, "flow"), &exact(false, "operator")),
+            value("{timeout: task}", &exact(true, "flow"), &exact(false, "operator")),
             "flow"
         );
         assert_eq!(
-            value("{a: task}", &exact(true, "flow"), &exact(true, "operator")),
+            value("{timeout: task}", &exact(true, "flow"), &exact(true, "operator")),
             "operator"
         );
-        let short = "pluginDefaults: [{type: io.kestra, forced: true, values: {a: operator}}]";
-        assert_eq!(value("{a: task}", &exact(true, "flow"), short), "operator");
+        let short = "pluginDefaults: [{type: io.kestra, forced: true, values: {timeout: operator}}]";
+        assert_eq!(value("{timeout: task}", &exact(true, "flow"), short), "operator");
     }
 
     #[test]

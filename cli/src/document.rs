@@ -3,6 +3,8 @@
 //! Flows and operator defaults are merged before they are understood, so an error must be able to point into either
 //! file. Nothing here knows what a flow is.
 
+pub(crate) mod typed;
+
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
@@ -16,6 +18,20 @@ pub(crate) struct Place {
     file: Rc<str>,
     line: u64,
     column: u64,
+    layer: Layer,
+}
+
+/// Who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// The task, or whatever else is meant.
+    Itself,
+    /// The flow's `pluginDefaults`.
+    FlowDefault { forced: bool },
+    /// The operator's.
+    OperatorDefault { forced: bool },
+    /// The program.
+    BuiltIn,
 }
 
 impl Place {
@@ -25,7 +41,22 @@ impl Place {
             file: Rc::from("built-in"),
             line: 0,
             column: 0,
+            layer: Layer::BuiltIn,
         }
+    }
+
+    /// Who says what is written there.
+    pub(crate) fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Line and column, from 1; 0 for places in no file.
+    pub(crate) fn position(&self) -> (u64, u64) {
+        (self.line, self.column)
     }
 }
 
@@ -53,6 +84,61 @@ impl Problem {
             place: place.clone(),
             message: message.into(),
         }
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// Every mistake that was found, in the order of their places. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// The value, unless there are problems. Problems of `file` come first; of those that are said twice, one stays.
+    pub(crate) fn or<T>(mut problems: Vec<Problem>, file: &Path, value: T) -> Result<T, Self> {
+        if problems.is_empty() {
+            return Ok(value);
+        }
+        let file = file.display().to_string();
+        problems.sort_by_key(|problem| {
+            let Place {
+                file: other,
+                line,
+                column,
+                ..
+            } = problem.place.clone();
+            (*other != *file, other, line, column)
+        });
+        problems.dedup();
+        Err(Self(problems))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
     }
 }
 
@@ -104,6 +190,7 @@ fn place(file: &Rc<str>, location: Location) -> Place {
         file: file.clone(),
         line: location.line(),
         column: location.column(),
+        layer: Layer::Itself,
     }
 }
 
@@ -253,6 +340,25 @@ impl Node {
 
     pub(crate) fn is_null(&self) -> bool {
         self.value == Value::Null
+    }
+
+    /// The same value, said by somebody else.
+    pub(crate) fn said_by(mut self, layer: Layer) -> Self {
+        self.place.layer = layer;
+        self.value = match self.value {
+            Value::List(items) => Value::List(items.into_iter().map(|item| item.said_by(layer)).collect()),
+            Value::Map(entries) => Value::Map(
+                entries
+                    .into_iter()
+                    .map(|(mut key, node)| {
+                        key.place.layer = layer;
+                        (key, node.said_by(layer))
+                    })
+                    .collect(),
+            ),
+            value => value,
+        };
+        self
     }
 
     /// The text of a scalar; none for lists and mappings.

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::document::Problem;
+use crate::document::{Problem, Problems};
 
 /// Why a command failed. A script that fails is no error: see [`Ended`].
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,9 @@ pub(crate) enum Error {
     /// A mistake in a flow or a defaults file.
     #[error(transparent)]
     Problem(#[from] Problem),
+    /// All mistakes in a flow or a defaults file.
+    #[error(transparent)]
+    Problems(#[from] Problems),
     /// A mistake on the command line or in the environment.
     #[error("{0}")]
     Usage(String),
@@ -92,7 +95,7 @@ pub(crate) fn exit_code(result: &Result<Ended, Error>) -> u8 {
         Ok(Ended::Failed) => 1,
         Ok(Ended::Cancelled) => 130,
         Ok(Ended::Detached) => 75,
-        Err(Error::Problem(_) | Error::Usage(_) | Error::Named { .. }) => 2,
+        Err(Error::Problem(_) | Error::Problems(_) | Error::Usage(_) | Error::Named { .. }) => 2,
         Err(Error::Unfit(_)) => 3,
         Err(Error::Conflict(_)) => 4,
         Err(Error::Runner { source, .. }) => match source {
@@ -111,7 +114,7 @@ impl Error {
     /// True if the flow itself is at fault, so that trying again with the same flow is of no use.
     pub(crate) fn is_flows_fault(&self) -> bool {
         match self {
-            Self::Problem(_) => true,
+            Self::Problem(_) | Self::Problems(_) => true,
             Self::Runner { source, .. } => matches!(source, podrun_host::Error::InvalidArgument(_)),
             _ => false,
         }

@@ -1,385 +1,175 @@
 //! Flow files: what a flow declares, with every default applied and every property checked.
 //!
-//! Reading a flow runs nothing and renders nothing. Texts keep their expressions and their places.
+//! Reading a flow runs nothing and renders nothing. Texts keep their expressions and their places. All mistakes are found
+//! at once.
 
-mod model;
+mod inputs;
+pub(crate) mod model;
+mod names;
+mod tasks;
+mod texts;
 mod values;
 
-pub(crate) use model::{
-    Code, Flow, InputDeclaration, InputFiles, InputKind, Kind, Language, OutputPattern, Rules, Script, ScriptStep, Step,
-};
+pub(crate) use model::{Code, Flow, InputDeclaration, InputFiles, InputKind, Language, ScriptStep};
 
 use std::path::Path;
 
 use serde_json::json;
 
-use self::values::{boolean, identifier, items, known_properties, pairs, scalar, text, texts, unique};
-use crate::defaults::{self, Origin, PluginDefault, RUNNER_TYPES};
-use crate::document::{Node, Problem, Value, listed, unknown};
-use crate::expression::{Known, Renderer, Text, is_template};
-
-const FLOW: [&str; 6] = ["id", "namespace", "description", "inputs", "tasks", "pluginDefaults"];
-const INPUT: [&str; 6] = ["id", "type", "displayName", "description", "required", "defaults"];
-const TASK: [&str; 13] = [
-    "id",
-    "type",
-    "description",
-    "containerImage",
-    "taskRunner",
-    "inputFiles",
-    "outputFiles",
-    "env",
-    "beforeCommands",
-    "interpreter",
-    "failFast",
-    "timeout",
-    "commands",
-];
-const TASK_TYPES: [(&str, Language, bool); 4] = [
-    ("io.kestra.plugin.scripts.shell.Commands", Language::Shell, true),
-    ("io.kestra.plugin.scripts.shell.Script", Language::Shell, false),
-    ("io.kestra.plugin.scripts.python.Commands", Language::Python, true),
-    ("io.kestra.plugin.scripts.python.Script", Language::Python, false),
-];
+use self::model::OutputDeclaration;
+use self::tasks::Reader;
+use self::values::{Ids, pairs};
+use crate::defaults::{self, Origin, PluginDefault};
+use crate::document::typed;
+use crate::document::{Node, Problem, Problems, Value};
+use crate::expression::{Renderer, Text};
+use crate::types::check::check;
+use crate::types::{self, Schemas, input_type};
 
 /// Read a flow with its own defaults and the operator's.
-pub(crate) fn read(file: &Path, text: &str, operator: &[PluginDefault], renderer: &Renderer) -> Result<Flow, Problem> {
+pub(crate) fn read(file: &Path, text: &str, operator: &[PluginDefault], renderer: &Renderer) -> Result<Flow, Problems> {
+    read_with(&Schemas::new(), file, text, operator, renderer)
+}
+
+/// The same, checked against schemas that may also know the task runner.
+pub(crate) fn read_with(
+    schemas: &Schemas,
+    file: &Path,
+    text: &str,
+    operator: &[PluginDefault],
+    renderer: &Renderer,
+) -> Result<Flow, Problems> {
     let node = crate::document::parse(file, text)?;
     if !matches!(node.value, Value::Map(_)) {
         let message = format!("a flow is a mapping with `id` and `tasks`, not {}", node.kind());
-        return Err(Problem::new(&node.place, message));
+        return Err(Problem::new(&node.place, message).into());
     }
-    known_properties(&node, "property", &FLOW)?;
-    let id = identifier(&node, "flow")?;
-    let namespace = match node.get("namespace") {
-        Some(namespace) => scalar(namespace, "`namespace`")?,
-        None => "default".to_owned(),
-    };
+    let mut problems = check(&node, schemas.flow(), schemas, "");
     let mut defaults = match node.get("pluginDefaults") {
-        Some(list) => defaults::read(list, Origin::Flow)?,
+        Some(list) => defaults::read(list, Origin::Flow, schemas, &mut problems),
         None => Vec::new(),
     };
     defaults.extend_from_slice(operator);
-    let inputs = match node.get("inputs") {
-        Some(list) => items(list, "`inputs`")?
-            .iter()
-            .map(read_input)
-            .collect::<Result<Vec<_>, _>>()?,
-        None => Vec::new(),
+    let inputs = inputs::read(items(&node, "inputs"), schemas, &mut problems);
+    let mut reader = Reader {
+        schemas,
+        defaults: &defaults,
+        ids: Ids::default(),
+        problems,
+        unread: Vec::new(),
     };
-    let declared = inputs.iter().map(|input| input.id.as_str());
-    unique(declared, node.get("inputs"), "input")?;
-    let Some(list) = node.get("tasks").filter(|list| list.value != Value::List(Vec::new())) else {
-        return Err(Problem::new(
-            &node.place,
-            format!("flow `{id}` has no `tasks`: list at least one"),
-        ));
-    };
-    let tasks = items(list, "`tasks`")?
-        .iter()
-        .map(|task| read_task(task, &defaults))
-        .collect::<Result<Vec<_>, _>>()?;
-    unique(tasks.iter().map(|task| task.id.as_str()), Some(list), "task")?;
-    let identity = identity(&node);
+    let tasks = reader.list(items(&node, "tasks"));
+    let errors = reader.list(items(&node, "errors"));
+    let finally = reader.list(items(&node, "finally"));
+    let Reader {
+        mut problems, unread, ..
+    } = reader;
+    let text = |name: &str| node.get(name).and_then(Node::text);
     let flow = Flow {
-        id,
-        namespace,
-        labels: Vec::new(),
+        // That it is missing has been said.
+        id: text("id").unwrap_or_default(),
+        namespace: text("namespace").unwrap_or_else(types::flow::default_namespace),
+        labels: node.get("labels").map(labels).unwrap_or_default(),
         inputs,
-        variables: None,
+        variables: node.get("variables").cloned(),
         tasks,
-        errors: Vec::new(),
-        finally: Vec::new(),
-        outputs: Vec::new(),
-        identity,
+        errors,
+        finally,
+        outputs: outputs(items(&node, "outputs"), &mut problems),
+        identity: identity(&node),
     };
-    check_expressions(&flow, renderer)?;
-    Ok(flow)
+    problems.extend(names::check(&flow, items(&node, "inputs"), &unread, renderer));
+    Problems::or(problems, file, flow)
 }
 
 /// Read the operator's defaults file.
-pub(crate) fn read_defaults(file: &Path, text: &str) -> Result<Vec<PluginDefault>, Problem> {
+pub(crate) fn read_defaults(file: &Path, text: &str) -> Result<Vec<PluginDefault>, Problems> {
+    let schemas = Schemas::new();
     let node = crate::document::parse(file, text)?;
-    known_properties(&node, "property", &["pluginDefaults"])?;
-    match node.get("pluginDefaults") {
-        Some(list) => defaults::read(list, Origin::Operator),
-        None => Err(Problem::new(
-            &node.place,
-            "a defaults file needs `pluginDefaults`: a list of `type` and `values`",
-        )),
-    }
-}
-
-fn read_input(node: &Node) -> Result<InputDeclaration, Problem> {
-    known_properties(node, "property of an input", &INPUT)?;
-    let id = identifier(node, "input")?;
-    let types = ["STRING", "INT", "FLOAT", "BOOLEAN", "FILE"];
-    let Some(kind) = node.get("type") else {
-        return Err(Problem::new(
-            &node.place,
-            format!("input `{id}` needs a `type`: one of {}", listed(&types)),
-        ));
-    };
-    let kind = match scalar(kind, "`type`")?.as_str() {
-        "STRING" => InputKind::String,
-        "INT" => InputKind::Int,
-        "FLOAT" => InputKind::Float,
-        "BOOLEAN" | "BOOL" => InputKind::Boolean,
-        "FILE" => InputKind::File,
-        other => return Err(unknown(&kind.place, &format!("type of input `{id}`:"), other, &types)),
-    };
-    let required = node
-        .get("required")
-        .map_or(Ok(true), |node| boolean(node, "`required`"))?;
-    Ok(InputDeclaration {
-        id,
-        place: node.place.clone(),
-        kind,
-        required,
-        default: node.get("defaults").cloned(),
-        rules: Rules::default(),
-    })
-}
-
-fn read_task(node: &Node, defaults: &[PluginDefault]) -> Result<Step, Problem> {
     if !matches!(node.value, Value::Map(_)) {
-        return Err(Problem::new(
-            &node.place,
-            format!("a task is a mapping with `id` and `type`, not {}", node.kind()),
-        ));
+        let message = format!(
+            "a defaults file is a mapping with `pluginDefaults`, not {}",
+            node.kind()
+        );
+        return Err(Problem::new(&node.place, message).into());
     }
-    let id = identifier(node, "task")?;
-    let names = TASK_TYPES.map(|(name, ..)| name);
-    let Some(kind) = node.get("type") else {
-        return Err(Problem::new(
-            &node.place,
-            format!("task `{id}` needs a `type`: one of {}", listed(&names)),
-        ));
+    let mut problems = Vec::new();
+    if let Some(schema) = schemas.definition("DefaultsFile") {
+        problems.extend(check(&node, schema, &schemas, "the defaults file"));
+    }
+    let defaults = match node.get("pluginDefaults") {
+        Some(list) => defaults::read(list, Origin::Operator, &schemas, &mut problems),
+        None => Vec::new(),
     };
-    let name = scalar(kind, "`type`")?;
-    let Some((name, language, commands)) = TASK_TYPES.into_iter().find(|(known, ..)| *known == name) else {
-        return Err(unknown(&kind.place, &format!("type of task `{id}`:"), &name, &names));
-    };
-    let task = defaults::apply(node, name, defaults)?;
-    let what = |property: &str| format!("`{property}` of task `{id}`");
-    let known: Vec<&str> = TASK
-        .into_iter()
-        .filter(|name| *name != "commands")
-        .chain([if commands { "commands" } else { "script" }])
-        .collect();
-    known_properties(&task, &format!("property of task `{id}`:"), &known)?;
-    let code = if commands {
-        let Some(list) = task
-            .get("commands")
-            .filter(|list| list.value != Value::List(Vec::new()))
-        else {
-            return Err(Problem::new(
-                &task.place,
-                format!("task `{id}` needs `commands`: a list of shell commands"),
-            ));
-        };
-        Code::Commands(texts(list, &what("commands"))?)
-    } else {
-        let Some(script) = task.get("script") else {
-            return Err(Problem::new(&task.place, format!("task `{id}` needs a `script`")));
-        };
-        Code::Script(text(script, &what("script"))?)
-    };
-    let image = match task
-        .get("containerImage")
-        .map(|node| text(node, &what("containerImage")))
-        .transpose()?
-    {
-        Some(image) if !image.text.trim().is_empty() => image,
-        _ => {
-            let message =
-                format!("task `{id}` needs a `containerImage`, for example `containerImage: debian:stable-slim`");
-            return Err(Problem::new(&task.place, message));
-        }
-    };
-    let (options, config) = read_runner(&task, &id)?;
-    let list = |name: &str| task.get(name).map_or(Ok(Vec::new()), |list| texts(list, &what(name)));
-    let outputs = list("outputFiles")?.into_iter().map(|pattern| OutputPattern {
-        pattern,
-        required: false,
-    });
-    let script = Script {
-        language,
-        code,
-        image,
-        before: list("beforeCommands")?,
-        interpreter: list("interpreter")?,
-        fail_fast: task
-            .get("failFast")
-            .map_or(Ok(true), |node| boolean(node, &what("failFast")))?,
-        env: pairs(&task, "env", &what)?
+    Problems::or(problems, file, defaults)
+}
+
+/// The items of a list; none of what is no list, which has been said.
+fn items<'a>(node: &'a Node, name: &str) -> &'a [Node] {
+    match node.get(name).map(|node| &node.value) {
+        Some(Value::List(items)) => items,
+        _ => &[],
+    }
+}
+
+fn labels(node: &Node) -> Vec<(String, Text)> {
+    match &node.value {
+        Value::List(items) => items
+            .iter()
+            .filter_map(|item| typed::read::<types::flow::Label>(item, "a label of the flow").ok())
+            .map(|label| (label.key, label.value))
+            .collect(),
+        _ => pairs(node, "labels", "the flow")
             .into_iter()
             .map(|(name, value)| (name.text, value))
             .collect(),
-        inputs: InputFiles::Map(pairs(&task, "inputFiles", &what)?),
-        namespace_files: None,
-        outputs: outputs.collect(),
-        options,
-        config,
-    };
-    Ok(Step {
-        place: node.place.clone(),
-        kind: Kind::Script(Box::new(script)),
-        disabled: false,
-        run_if: None,
-        allow_failure: false,
-        retry: None,
-        timeout: task
-            .get("timeout")
-            .map(|node| text(node, &what("timeout")))
-            .transpose()?,
-        id,
-    })
+    }
 }
 
-/// The task runner's options and its config.
-fn read_runner(task: &Node, id: &str) -> Result<(Node, Option<Node>), Problem> {
-    let Some(runner) = task.get("taskRunner") else {
-        return Ok((Node::built_in(Value::Map(Vec::new())), None));
-    };
-    if !matches!(runner.value, Value::Map(_)) {
-        let message = format!(
-            "`taskRunner` of task `{id}` must be a mapping with a `type`, not {}",
-            runner.kind()
-        );
-        return Err(Problem::new(&runner.place, message));
-    }
-    if let Some(kind) = runner.get("type") {
-        let name = scalar(kind, "`taskRunner.type`")?;
-        if !RUNNER_TYPES.contains(&name.as_str()) {
-            return Err(unknown(
-                &kind.place,
-                &format!("task runner of task `{id}`:"),
-                &name,
-                &RUNNER_TYPES[..1],
-            ));
-        }
-    }
-    let config = match runner.get("config") {
-        Some(node) if !matches!(node.value, Value::Map(_)) => {
-            let message = format!(
-                "`taskRunner.config` of task `{id}` must be a mapping, not {}",
-                node.kind()
-            );
-            return Err(Problem::new(&node.place, message));
-        }
-        config => config.cloned(),
-    };
-    let options = runner
-        .entries()
-        .iter()
-        .filter(|(key, value)| key.name != "type" && key.name != "config" && !value.is_null())
-        .cloned()
-        .collect();
-    Ok((
-        Node {
-            value: Value::Map(options),
-            place: runner.place.clone(),
-        },
-        config,
-    ))
-}
-
-impl Script {
-    /// True if the script can only be rendered once other tasks have ended.
-    pub(crate) fn uses_outputs(&self, id: &str) -> bool {
-        self.texts(id)
-            .iter()
-            .any(|text| is_template(&text.text) && text.text.contains("outputs"))
-    }
-
-    /// Every text of the script of task `id`, its runner's options and config included.
-    fn texts(&self, id: &str) -> Vec<Text> {
-        let code = match &self.code {
-            Code::Commands(commands) => commands.clone(),
-            Code::Script(script) => vec![script.clone()],
+fn outputs(nodes: &[Node], problems: &mut Vec<Problem>) -> Vec<OutputDeclaration> {
+    let mut ids = Ids::default();
+    let mut all = Vec::new();
+    for node in nodes {
+        problems.extend(ids.add(node, "output"));
+        let owner = values::owner(node, "output");
+        let Ok(output) = typed::read::<types::flow::Output>(node, &owner) else {
+            continue;
         };
-        let mut all = vec![self.image.clone()];
-        all.extend(code);
-        all.extend(
-            self.before
-                .iter()
-                .chain(&self.interpreter)
-                .chain(self.outputs.iter().map(|output| &output.pattern))
-                .cloned(),
-        );
-        all.extend(self.env.iter().map(|(_, value)| value.clone()));
-        match &self.inputs {
-            InputFiles::Map(files) => all.extend(files.iter().flat_map(|(name, value)| [name.clone(), value.clone()])),
-            InputFiles::Expression(text) => all.push(text.clone()),
-        }
-        let mut nested = |node: &Node, what: String| {
-            let collected = node.to_json_with(&mut |text, place| {
-                all.push(Text {
-                    text: text.to_owned(),
-                    place: place.clone(),
-                    what: what.clone(),
-                });
-                Ok::<_, std::convert::Infallible>(String::new())
+        if let Some(kind) = input_type(&output.kind) {
+            all.push(OutputDeclaration {
+                id: output.id,
+                kind: kind.kind,
+                value: output.value,
             });
-            match collected {
-                Ok(_) => {}
-                Err(never) => match never {},
-            }
-        };
-        nested(&self.options, format!("`taskRunner` of task `{id}`"));
-        if let Some(config) = &self.config {
-            nested(config, format!("`taskRunner.config` of task `{id}`"));
         }
-        all
     }
+    all
 }
 
-fn check_expressions(flow: &Flow, renderer: &Renderer) -> Result<(), Problem> {
-    let mut known = Known {
-        inputs: flow.inputs.iter().map(|input| input.id.as_str()).collect(),
-        outputs: Vec::new(),
-    };
-    let scripts = flow.scripts();
-    for ScriptStep { step, script } in &scripts {
-        for text in script.texts(&step.id).iter().chain(&step.timeout) {
-            renderer.check(text, &known)?;
-        }
-        known.outputs.push(&step.id);
-    }
-    Ok(())
-}
-
-/// What the file says as JSON, with every task runner's config left out: credentials are rotated while a flow runs, and
-/// they must not reach the journal.
+/// What the file says as JSON, without credentials: they are rotated while a flow runs, and they must not reach the
+/// journal. Those are every task runner's config, and the keys of service accounts.
 fn identity(flow: &Node) -> serde_json::Value {
-    let mut value = flow.to_json();
-    let redact = |value: Option<&mut serde_json::Value>| {
-        if let Some(config) = value.and_then(|value| value.get_mut("config")) {
-            *config = json!("redacted");
+    fn redact(value: &mut serde_json::Value, inside: &str) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (name, value) in map {
+                    let secret = match name.as_str() {
+                        "config" => ["taskRunner", "values"].contains(&inside),
+                        "serviceAccount" => true,
+                        _ => false,
+                    };
+                    match secret {
+                        true => *value = json!("redacted"),
+                        false => redact(value, name),
+                    }
+                }
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(|item| redact(item, inside)),
+            _ => {}
         }
-    };
-    for task in value
-        .get_mut("tasks")
-        .and_then(serde_json::Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        redact(task.get_mut("taskRunner"));
     }
-    for default in value
-        .get_mut("pluginDefaults")
-        .and_then(serde_json::Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        redact(default.get_mut("values"));
-        redact(
-            default
-                .get_mut("values")
-                .and_then(|values| values.get_mut("taskRunner")),
-        );
-    }
+    let mut value = flow.to_json();
+    redact(&mut value, "");
     value
 }
 

@@ -269,7 +269,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::document::{self, Node, Place};
-    use crate::flow::Rules;
+    use crate::flow::model::Rules;
     use crate::state::StateDir;
 
     fn declare(id: &str, kind: InputKind) -> InputDeclaration {

@@ -26,6 +26,7 @@ mod report;
 mod scope;
 mod session;
 mod state;
+mod types;
 mod ui;
 
 use clap::{CommandFactory, Parser};

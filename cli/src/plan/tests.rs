@@ -234,7 +234,7 @@ fn refused_values() {
     insta::assert_snapshot!(refusal("commands: [a, 'cat {{ inputs.file }}']"), @"flow.yaml:11:19: `commands[1]` of task `t` uses the file `podrun:///inputs/file` as text: list it in `inputFiles`, and use its name there");
     insta::assert_snapshot!(refusal("commands: [a]\noutputFiles: [/out/*.txt]"), @"flow.yaml:12:19: `outputFiles[0]` of task `t`: pattern `/out/*.txt` is absolute: write it relative to the working directory");
     insta::assert_snapshot!(refusal("commands: [a]\noutputFiles: ['a/../*']"), @"flow.yaml:12:19: `outputFiles[0]` of task `t`: pattern `a/../*` climbs out of the working directory: remove `..`");
-    insta::assert_snapshot!(refusal("commands: [a]\ntimeout: 5 min"), @"flow.yaml:12:14: `timeout` of task `t` is `5 min`, which is no ISO 8601 duration: write for example `PT5M` or `PT1H30M`");
+    insta::assert_snapshot!(refusal("commands: [a]\ntimeout: 5 min"), @"flow.yaml:12:14: `timeout` of task `t` is no duration of fixed length: write an ISO 8601 duration such as `PT5M` or `PT1H30M`");
     insta::assert_snapshot!(refusal("commands: [a]\ntimeout: PT0S"), @"flow.yaml:12:14: `timeout` of task `t` is `PT0S`, which is not between one second and 136 years: write for example `PT5M` or `PT1H30M`");
     insta::assert_snapshot!(refusal("commands: [a]\nenv: {A=B: x}"), @"flow.yaml:12:16: `env.A=B` of task `t`: `A=B` cannot name an environment variable");
     let long = "x".repeat(LONGEST_ARGUMENT);

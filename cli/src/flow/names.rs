@@ -1,0 +1,122 @@
+//! Checks the expressions of a flow: whether each name can be known when its text is rendered.
+
+use super::model::{Body, Flow, Kind, Step};
+use super::values::texts_below;
+use crate::document::{Node, Problem};
+use crate::expression::{Known, Renderer, Text};
+
+/// Every mistake in an expression of the flow. `inputs` are declared, be it with mistakes; `unread` are tasks with
+/// mistakes: what refers to them is none.
+pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &[String], renderer: &Renderer) -> Vec<Problem> {
+    let inputs: Vec<String> = inputs.iter().filter_map(|input| input.get("id")?.text()).collect();
+    let mut names = Names {
+        renderer,
+        inputs: Vec::new(),
+        ended: unread.to_vec(),
+        problems: Vec::new(),
+    };
+    // A default may use the inputs before it.
+    for id in &inputs {
+        if let Some(default) = flow
+            .inputs
+            .iter()
+            .find(|input| input.id == *id)
+            .and_then(|input| input.default.as_ref())
+        {
+            names.node(default, &format!("`defaults` of input `{id}`"));
+        }
+        names.inputs.push(id);
+    }
+    if let Some(variables) = &flow.variables {
+        names.node(variables, "`variables`");
+    }
+    for (_, label) in &flow.labels {
+        names.text(label);
+    }
+    names.list(&flow.tasks);
+    names.list(&flow.errors);
+    names.list(&flow.finally);
+    for output in &flow.outputs {
+        names.text(&output.value);
+    }
+    names.problems
+}
+
+struct Names<'a> {
+    renderer: &'a Renderer,
+    inputs: Vec<&'a str>,
+    /// Tasks that have ended where we are.
+    ended: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+impl Names<'_> {
+    fn text(&mut self, text: &Text) {
+        let known = Known {
+            inputs: self.inputs.clone(),
+            outputs: self.ended.iter().map(String::as_str).collect(),
+        };
+        self.problems.extend(self.renderer.check(text, &known).err());
+    }
+
+    fn node(&mut self, node: &Node, what: &str) {
+        let mut texts = Vec::new();
+        texts_below(node, what, &mut texts);
+        texts.iter().for_each(|text| self.text(text));
+    }
+
+    /// Tasks one after the other: each sees what those before it left.
+    fn list(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.step(step);
+        }
+    }
+
+    /// Lists of which only one runs, or all at once: none sees what another one leaves; what follows sees all.
+    fn apart(&mut self, lists: &[&[Step]]) {
+        let before = self.ended.len();
+        let mut all = Vec::new();
+        for list in lists {
+            self.list(list);
+            all.extend(self.ended.drain(before..));
+        }
+        self.ended.extend(all);
+    }
+
+    fn step(&mut self, step: &Step) {
+        if step.disabled {
+            return;
+        }
+        for text in step.texts() {
+            self.text(&text);
+        }
+        match &step.kind {
+            Kind::Parallel { body, .. } => {
+                let each: Vec<&[Step]> = body.tasks.chunks(1).collect();
+                self.apart(&each);
+                self.ends(body);
+            }
+            Kind::Sequential { body } | Kind::ForEach { body, .. } => {
+                self.list(&body.tasks);
+                self.ends(body);
+            }
+            Kind::If { body, otherwise, .. } => {
+                self.apart(&[&body.tasks, otherwise]);
+                self.ends(body);
+            }
+            Kind::Switch { cases, body, .. } => {
+                let lists: Vec<&[Step]> = cases.iter().map(|(_, list)| list.as_slice()).collect();
+                let lists = [lists, vec![&body.tasks]].concat();
+                self.apart(&lists);
+                self.ends(body);
+            }
+            _ => {}
+        }
+        self.ended.push(step.id.clone());
+    }
+
+    fn ends(&mut self, body: &Body) {
+        self.list(&body.errors);
+        self.list(&body.finally);
+    }
+}

@@ -1,0 +1,399 @@
+//! Reads tasks: applies defaults, checks them against their type's schema, and turns them into the model.
+
+use serde::Deserialize;
+
+use super::model::{
+    Body, Code, Delay, GkeCluster, GoogleAuth, InputFiles, Kind, NamespaceFiles, OutputPattern, Retry, Script, Step,
+    Values,
+};
+use super::values::{Ids, one_or_many, owner, pairs};
+use crate::defaults::{self, PluginDefault, RUNNER_TYPES};
+use crate::document::typed::{self, named, text_of};
+use crate::document::{Node, Problem, Value, listed, nearest};
+use crate::types::check::check;
+use crate::types::common::{Common, RetryKind, Tasks};
+use crate::types::control::{Ends, ForEach, If, Inner, Parallel, Switch};
+use crate::types::{self, Schemas, TaskKind, TaskType, near_type, task_type, unsupported};
+
+/// Reads the tasks of one flow.
+pub(super) struct Reader<'a> {
+    pub(super) schemas: &'a Schemas,
+    pub(super) defaults: &'a [PluginDefault],
+    pub(super) ids: Ids,
+    pub(super) problems: Vec<Problem>,
+    /// Ids of tasks that could not be read. What refers to them is no mistake of its own.
+    pub(super) unread: Vec<String>,
+}
+
+/// Properties that hold tasks.
+const LISTS: [&str; 6] = ["tasks", "then", "else", "defaults", "errors", "finally"];
+
+impl Reader<'_> {
+    /// The tasks of a list, without those that are mistakes.
+    pub(super) fn list(&mut self, nodes: &[Node]) -> Vec<Step> {
+        nodes.iter().filter_map(|node| self.task(node)).collect()
+    }
+
+    fn task(&mut self, node: &Node) -> Option<Step> {
+        if !matches!(node.value, Value::Map(_)) {
+            let message = format!("a task must be a mapping with `id` and `type`, not {}", node.kind());
+            self.problems.push(Problem::new(&node.place, message));
+            return None;
+        }
+        let before = self.problems.len();
+        self.problems.extend(self.ids.add(node, "task"));
+        let owner = owner(node, "task");
+        let kind = self.kind(node, &owner);
+        let effective = kind.and_then(|kind| self.effective(node, kind, &owner));
+        let step = match (kind, &effective) {
+            (Some(kind), Some(effective)) if self.problems.len() == before => {
+                let read = self.read(effective, kind, &owner);
+                read.map_err(|problem| self.problems.push(problem)).ok()
+            }
+            _ => {
+                self.inner(effective.as_ref().unwrap_or(node));
+                None
+            }
+        };
+        if step.is_none() {
+            self.unread.extend(node.get("id").and_then(Node::text));
+        }
+        step
+    }
+
+    /// The type of a task.
+    fn kind(&mut self, node: &Node, owner: &str) -> Option<&'static TaskType> {
+        let Some(name) = node.get("type") else {
+            let message =
+                format!("{owner} needs `type`: what it does, for example `io.kestra.plugin.scripts.shell.Commands`");
+            self.problems.push(Problem::new(&node.place, message));
+            return None;
+        };
+        let text = name.text().unwrap_or_default();
+        let kind = task_type(&text);
+        if kind.is_none() {
+            let cure = match (near_type(&text), unsupported(&text)) {
+                (_, Some(instead)) => format!("it is not supported: {instead}"),
+                (Some(near), None) => format!("did you mean `{near}`?"),
+                (None, None) => "`podrun schema` lists those that there are".to_owned(),
+            };
+            let message = format!("unknown type of {owner}: `{}`: {cure}", text.escape_debug());
+            self.problems.push(Problem::new(&name.place, message));
+        }
+        kind
+    }
+
+    /// The task with its defaults.
+    fn effective(&mut self, node: &Node, kind: &TaskType, owner: &str) -> Option<Node> {
+        match defaults::apply(node, &kind.name, self.defaults, self.schemas) {
+            Ok(effective) => {
+                if let Some(schema) = self.schemas.definition(&kind.name) {
+                    self.problems.extend(check(&effective, schema, self.schemas, owner));
+                }
+                Some(effective)
+            }
+            Err(problem) => {
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    /// The tasks inside one that cannot be read, for their own mistakes.
+    fn inner(&mut self, node: &Node) {
+        let cases = node.get("cases").map(Node::entries).unwrap_or_default();
+        let lists = LISTS.iter().filter_map(|name| node.get(name));
+        for list in lists.chain(cases.iter().map(|(_, list)| list)) {
+            if let Value::List(nodes) = &list.value {
+                let read = self.list(nodes);
+                self.unread.extend(ids(&read));
+            }
+        }
+    }
+
+    fn read(&mut self, node: &Node, task: &TaskType, owner: &str) -> Result<Step, Problem> {
+        let common: Common = typed::read(node, owner)?;
+        let kind = match task.kind {
+            TaskKind::Commands(language) => {
+                let code = part::<types::script::Commands>(node, owner)?.commands;
+                Kind::Script(Box::new(script(node, owner, language, Code::Commands(code))?))
+            }
+            TaskKind::Script(language) => {
+                let code = part::<types::script::Script>(node, owner)?.script;
+                Kind::Script(Box::new(script(node, owner, language, Code::Script(code))?))
+            }
+            TaskKind::Parallel => Kind::Parallel {
+                concurrent: part::<Parallel>(node, owner)?.concurrent,
+                body: self.body(node, owner)?,
+            },
+            TaskKind::Sequential => Kind::Sequential {
+                body: self.body(node, owner)?,
+            },
+            TaskKind::ForEach => {
+                let ForEach {
+                    values,
+                    concurrency_limit,
+                } = part(node, owner)?;
+                Kind::ForEach {
+                    values: match &values.value {
+                        Value::List(items) => Values::List(items.clone()),
+                        _ => Values::Text(required_text(&values, "values", owner)?),
+                    },
+                    concurrency: concurrency_limit,
+                    body: self.body(node, owner)?,
+                }
+            }
+            TaskKind::If => {
+                let If {
+                    condition,
+                    then,
+                    otherwise,
+                } = part(node, owner)?;
+                Kind::If {
+                    condition,
+                    body: self.body_of(&then, node, owner)?,
+                    otherwise: self.list(&otherwise.0),
+                }
+            }
+            TaskKind::Switch => {
+                let Switch { value, cases, defaults } = part(node, owner)?;
+                let mut read = Vec::new();
+                for (key, tasks) in cases.iter().flat_map(Node::entries) {
+                    let tasks: Tasks = typed::read(tasks, owner)?;
+                    read.push((key.name.clone(), self.list(&tasks.0)));
+                }
+                Kind::Switch {
+                    value,
+                    cases: read,
+                    body: self.body_of(&defaults, node, owner)?,
+                }
+            }
+            TaskKind::Log => {
+                let log: types::core::Log = part(node, owner)?;
+                Kind::Log {
+                    messages: one_or_many(&log.message, "message", owner),
+                    level: log.level.into(),
+                }
+            }
+            TaskKind::Return => Kind::Return {
+                format: part::<types::core::Return>(node, owner)?.format,
+            },
+            TaskKind::Fail => {
+                let fail: types::core::Fail = part(node, owner)?;
+                Kind::Fail {
+                    condition: fail.condition,
+                    message: fail.error_message,
+                }
+            }
+            TaskKind::GkeCluster => {
+                let cluster: types::google::Cluster = part(node, owner)?;
+                Kind::GkeCluster(GkeCluster {
+                    auth: google_auth(node, owner)?,
+                    cluster: cluster.cluster_id,
+                    zone: cluster.cluster_zone,
+                    project: cluster.cluster_project_id,
+                })
+            }
+            TaskKind::OauthToken => Kind::OauthToken(google_auth(node, owner)?),
+        };
+        let retry = common.retry.map(|retry| read_retry(node, owner, &retry)).transpose()?;
+        Ok(Step {
+            id: common.id,
+            place: node.place.clone(),
+            kind,
+            disabled: common.disabled,
+            run_if: common.run_if,
+            allow_failure: common.allow_failure,
+            retry,
+            timeout: common.timeout,
+        })
+    }
+
+    fn body(&mut self, node: &Node, owner: &str) -> Result<Body, Problem> {
+        let inner: Inner = part(node, owner)?;
+        self.body_of(&inner.tasks, node, owner)
+    }
+
+    fn body_of(&mut self, tasks: &Tasks, node: &Node, owner: &str) -> Result<Body, Problem> {
+        let ends: Ends = part(node, owner)?;
+        Ok(Body {
+            tasks: self.list(&tasks.0),
+            errors: self.list(&ends.errors.0),
+            finally: self.list(&ends.finally.0),
+        })
+    }
+}
+
+/// The ids of tasks, and of those inside them.
+fn ids(steps: &[Step]) -> Vec<String> {
+    let mut all = Vec::new();
+    for step in steps {
+        all.push(step.id.clone());
+        all.extend(
+            step.children()
+                .into_iter()
+                .flat_map(|child| ids(std::slice::from_ref(child))),
+        );
+    }
+    all
+}
+
+/// What one of the parts of a type says.
+fn part<'a, T: Deserialize<'a>>(node: &'a Node, owner: &'a str) -> Result<T, Problem> {
+    typed::read(node, owner)
+}
+
+fn required_text(node: &Node, path: &str, owner: &str) -> Result<crate::expression::Text, Problem> {
+    let what = named(path, owner);
+    let message = format!("{what} must be text, not {}", node.kind());
+    text_of(node, what).ok_or_else(|| Problem::new(&node.place, message))
+}
+
+fn google_auth(node: &Node, owner: &str) -> Result<GoogleAuth, Problem> {
+    let auth: types::google::Auth = part(node, owner)?;
+    Ok(GoogleAuth {
+        project: auth.project_id,
+        service_account: auth.service_account,
+        scopes: auth.scopes,
+    })
+}
+
+fn read_retry(task: &Node, owner: &str, retry: &types::common::Retry) -> Result<Retry, Problem> {
+    let place = task.get("retry").map_or(&task.place, |node| &node.place);
+    let needed = |value: Option<types::common::Duration>, name: &str, kind: &str| {
+        value.map(|duration| duration.0).ok_or_else(|| {
+            let message = format!("`retry` of {owner} is {kind} and needs `{name}`, for example `{name}: PT10S`");
+            Problem::new(place, message)
+        })
+    };
+    let delay = match retry.kind {
+        RetryKind::Constant => Delay::Constant {
+            interval: needed(retry.interval, "interval", "constant")?,
+        },
+        RetryKind::Exponential => Delay::Exponential {
+            interval: needed(retry.interval, "interval", "exponential")?,
+            max_interval: needed(retry.max_interval, "maxInterval", "exponential")?,
+            factor: retry.delay_factor,
+        },
+        RetryKind::Random => Delay::Random {
+            min_interval: needed(retry.min_interval, "minInterval", "random")?,
+            max_interval: needed(retry.max_interval, "maxInterval", "random")?,
+        },
+    };
+    let turned_round = match delay {
+        Delay::Constant { .. } => false,
+        Delay::Exponential {
+            interval, max_interval, ..
+        } => interval > max_interval,
+        Delay::Random {
+            min_interval,
+            max_interval,
+        } => min_interval > max_interval,
+    };
+    if turned_round {
+        let message = format!("`retry.maxInterval` of {owner} is shorter than the shortest wait: make it longer");
+        return Err(Problem::new(place, message));
+    }
+    Ok(Retry {
+        delay,
+        max_attempts: retry.max_attempts.unwrap_or(0),
+        max_duration: retry.max_duration.map(|duration| duration.0.div_ceil(1000)),
+        warning_on_retry: retry.warning_on_retry,
+    })
+}
+
+fn script(node: &Node, owner: &str, language: super::Language, code: Code) -> Result<Script, Problem> {
+    let pod: types::script::Pod = part(node, owner)?;
+    let Some(image) = pod.container_image.filter(|image| !image.text.trim().is_empty()) else {
+        let message = format!("{owner} needs `containerImage`, for example `containerImage: debian:stable-slim`");
+        return Err(Problem::new(&node.place, message));
+    };
+    let (options, config) = runner(pod.task_runner, owner)?;
+    let inputs = match &pod.input_files {
+        Some(node) if !matches!(node.value, Value::Map(_)) => {
+            InputFiles::Expression(required_text(node, "inputFiles", owner)?)
+        }
+        Some(node) => InputFiles::Map(pairs(node, "inputFiles", owner)),
+        None => InputFiles::Map(Vec::new()),
+    };
+    let patterns = pod.output_files.iter().enumerate();
+    let outputs = patterns.map(|(index, item)| output_pattern(item, &format!("outputFiles[{index}]"), owner));
+    let many = |node: &Option<Node>, path: &str| {
+        node.as_ref()
+            .map(|node| one_or_many(node, path, owner))
+            .unwrap_or_default()
+    };
+    Ok(Script {
+        language,
+        code,
+        image,
+        before: pod.before_commands,
+        interpreter: pod.interpreter,
+        fail_fast: pod.fail_fast,
+        env: pod
+            .env
+            .iter()
+            .flat_map(|env| pairs(env, "env", owner))
+            .map(|(name, value)| (name.text, value))
+            .collect(),
+        inputs,
+        namespace_files: pod
+            .namespace_files
+            .filter(|files| files.enabled)
+            .map(|files| NamespaceFiles {
+                include: many(&files.include, "namespaceFiles.include"),
+                exclude: many(&files.exclude, "namespaceFiles.exclude"),
+            }),
+        outputs: outputs.collect::<Result<_, _>>()?,
+        options,
+        config,
+    })
+}
+
+fn output_pattern(item: &Node, path: &str, owner: &str) -> Result<OutputPattern, Problem> {
+    if !matches!(item.value, Value::Map(_)) {
+        return Ok(OutputPattern {
+            pattern: required_text(item, path, owner)?,
+            required: false,
+        });
+    }
+    let what = named(path, owner);
+    let mut file: types::script::OutputFile = typed::read(item, &what)?;
+    file.pattern.what = what.clone();
+    Ok(OutputPattern {
+        pattern: file.pattern,
+        required: file.required,
+    })
+}
+
+/// The task runner's options and its config.
+fn runner(node: Option<Node>, owner: &str) -> Result<(Node, Option<Node>), Problem> {
+    let Some(node) = node else {
+        return Ok((Node::built_in(Value::Map(Vec::new())), None));
+    };
+    if let Some(kind) = node.get("type") {
+        let name = kind.text().unwrap_or_default();
+        if !RUNNER_TYPES.contains(&name.as_str()) {
+            let cure = match nearest(&name, &RUNNER_TYPES) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known are {}", listed(&RUNNER_TYPES[..1])),
+            };
+            let message = format!("unknown task runner of {owner}: `{}`: {cure}", name.escape_debug());
+            return Err(Problem::new(&kind.place, message));
+        }
+    }
+    let config = node.get("config").cloned();
+    let options = node
+        .entries()
+        .iter()
+        .filter(|(key, value)| key.name != "type" && key.name != "config" && !value.is_null())
+        .cloned()
+        .collect();
+    Ok((
+        Node {
+            value: Value::Map(options),
+            place: node.place,
+        },
+        config,
+    ))
+}

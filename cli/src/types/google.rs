@@ -1,0 +1,33 @@
+//! Tasks that ask Google Cloud.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::expression::Text;
+
+/// How to get a Google access token.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Auth {
+    /// The project.
+    pub(crate) project_id: Option<Text>,
+    /// The JSON key of a service account, for example `{{ secret('GCP_KEY') }}`. Without one the metadata server of the
+    /// machine is asked.
+    pub(crate) service_account: Option<Text>,
+    /// What the token is for.
+    #[serde(default)]
+    #[schemars(extend("default" = ["https://www.googleapis.com/auth/cloud-platform"]))]
+    pub(crate) scopes: Vec<Text>,
+}
+
+/// `io.kestra.plugin.gcp.gke.ClusterMetadata`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Cluster {
+    /// The cluster's name.
+    pub(crate) cluster_id: Text,
+    /// Its zone or region, for example `europe-west1`.
+    pub(crate) cluster_zone: Option<Text>,
+    /// Its project. Default: `projectId`.
+    pub(crate) cluster_project_id: Option<Text>,
+}
