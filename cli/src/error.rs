@@ -64,9 +64,13 @@ fn runner_message(task: Option<&str>, source: &podrun_host::Error) -> String {
 }
 
 /// How a command that did its part ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// The order is that of what the whole is when several parts ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ended {
     Succeeded,
+    /// A task failed that may fail.
+    Warned,
     /// A task's script, or the cluster on its behalf, failed.
     Failed,
     /// Somebody stopped the execution.
@@ -91,7 +95,7 @@ Exit codes:
 pub(crate) fn exit_code(result: &Result<Ended, Error>) -> u8 {
     use podrun_host::Error as Host;
     match result {
-        Ok(Ended::Succeeded) => 0,
+        Ok(Ended::Succeeded | Ended::Warned) => 0,
         Ok(Ended::Failed) => 1,
         Ok(Ended::Cancelled) => 130,
         Ok(Ended::Detached) => 75,

@@ -68,6 +68,21 @@ impl Renderer {
             .map_err(|error| self.problem(text, &error, Some(scope)))
     }
 
+    /// The value of a text that is one single expression, with its type; of any other, the rendered text.
+    pub(crate) fn evaluate(&self, text: &Text, scope: &Map<String, Value>) -> Result<Value, Problem> {
+        let trimmed = text.text.trim();
+        let inner = trimmed.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+        let Some(inner) = inner.filter(|inner| !inner.contains("{{")) else {
+            return Ok(self.render(text, scope)?.into());
+        };
+        let value = self
+            .environment
+            .compile_expression(inner)
+            .and_then(|expression| expression.eval(minijinja::value::Serde(scope)))
+            .map_err(|error| self.problem(text, &error, Some(scope)))?;
+        serde_json::to_value(value).map_err(|_| Problem::new(&text.place, format!("{} has no value", text.what)))
+    }
+
     /// Find mistakes that need no values: syntax, names that no task, input or earlier output has.
     pub(crate) fn check(&self, text: &Text, known: &Known<'_>) -> Result<(), Problem> {
         if !is_template(&text.text) {
@@ -145,6 +160,16 @@ impl Renderer {
             &text.place,
             format!("cannot render {} in {}: {detail}", quoted(&expression), text.what),
         )
+    }
+}
+
+/// Whether a condition holds: everything but false, 0, nothing, and the texts of these.
+pub(crate) fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !matches!(text.trim(), "" | "false" | "0" | "-0" | "null"),
+        _ => true,
     }
 }
 

@@ -20,6 +20,12 @@ pub(crate) enum Point {
     /// Around forgetting a task of which nothing was created.
     BeforeForgotten,
     AfterForgotten,
+    /// Around the transaction of a task that needs no runner.
+    BeforeSettled,
+    AfterSettled,
+    /// Around the transaction that holds which way a task goes.
+    BeforeDecided,
+    AfterDecided,
     /// Around the transaction that holds the handle: nothing is created before it.
     BeforeStarted,
     AfterStarted,

@@ -5,16 +5,16 @@
 
 mod access;
 mod args;
+mod at;
 mod commands;
 mod defaults;
 mod document;
-mod drive;
+mod engine;
 mod error;
 mod expression;
 mod faults;
 mod files;
 mod flow;
-mod follow;
 mod inputs;
 mod interrupt;
 mod journal;

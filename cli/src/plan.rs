@@ -2,18 +2,22 @@
 //!
 //! Pure: it reads and writes no file. Whatever cannot run is refused here, before anything is created.
 
+mod language;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use podrun_host::{Input, Task};
+
+use self::language::{fail_fast, is_shell};
 
 use crate::document::{Place, Problem};
 use crate::expression::{Renderer, Text};
 use crate::flow::{Code, Flow, InputFiles, Language, ScriptStep};
 use crate::scope::{SCHEME, Scope};
 
-/// The script file of a python Script, beside the task's own input files.
-const SCRIPT_FILE: &str = "podrun-script.py";
+/// The script file of a Script, without its suffix, beside the task's own input files.
+const SCRIPT_FILE: &str = "podrun-script";
 
 /// Linux refuses a longer argument: 32 pages, the final NUL included.
 const LONGEST_ARGUMENT: usize = (128 << 10) - 1;
@@ -82,26 +86,23 @@ pub(crate) fn plan(
         }
     };
     let mut staging = Staging::default();
-    let InputFiles::Map(inputs) = &declared.script.inputs else {
-        let message = "`inputFiles` as an expression is not supported yet: write a mapping";
-        return Err(Problem::new(&declared.step.place, message));
-    };
-    for (name, value) in inputs {
-        let path = render(name)?;
-        let value_text = render(value)?;
-        let (content, mode) = match scope.files.get(&value_text) {
+    for file in input_files(&declared.script.inputs, scope, renderer)? {
+        let InputFile {
+            path,
+            value,
+            name,
+            text,
+        } = file;
+        let (content, mode) = match scope.files.get(&value) {
             Some(file) => (
                 Content::File(file.path.clone()),
                 if file.executable { 0o755 } else { 0o644 },
             ),
-            None if value_text.starts_with(SCHEME) && !value_text.contains(char::is_whitespace) => {
-                let message = format!(
-                    "{} names `{value_text}`, which is no file of this execution",
-                    value.what
-                );
-                return Err(Problem::new(&value.place, message));
+            None if value.starts_with(SCHEME) && !value.contains(char::is_whitespace) => {
+                let message = format!("{} names `{value}`, which is no file of this execution", text.what);
+                return Err(Problem::new(&text.place, message));
             }
-            None => (Content::Text(value_text), 0o644),
+            None => (Content::Text(value), 0o644),
         };
         staging.add(&name.place, &name.what, path, content, mode)?;
     }
@@ -163,6 +164,49 @@ pub(crate) fn plan(
         task,
         files: staging.files,
     })
+}
+
+/// A file that a task asks for, and the texts that ask for it.
+struct InputFile<'a> {
+    path: String,
+    value: String,
+    name: &'a Text,
+    text: &'a Text,
+}
+
+/// The files of `inputFiles`, rendered.
+fn input_files<'a>(files: &'a InputFiles, scope: &Scope, renderer: &Renderer) -> Result<Vec<InputFile<'a>>, Problem> {
+    match files {
+        InputFiles::Map(pairs) => pairs
+            .iter()
+            .map(|(name, text)| {
+                Ok(InputFile {
+                    path: renderer.render(name, &scope.values)?,
+                    value: renderer.render(text, &scope.values)?,
+                    name,
+                    text,
+                })
+            })
+            .collect(),
+        InputFiles::Expression(text) => {
+            let value = match renderer.evaluate(text, &scope.values)? {
+                serde_json::Value::String(json) => serde_json::from_str(&json).unwrap_or_default(),
+                other => other,
+            };
+            let serde_json::Value::Object(map) = value else {
+                let message = format!("{} must render to a JSON mapping of file names to contents", text.what);
+                return Err(Problem::new(&text.place, message));
+            };
+            let files = map.into_iter().filter(|(_, value)| !value.is_null());
+            let files = files.map(|(path, value)| InputFile {
+                path,
+                value: crate::at::text(&value),
+                name: text,
+                text,
+            });
+            Ok(files.collect())
+        }
+    }
 }
 
 /// The config of a task's runner, rendered; none if neither the flow nor a default has one.
@@ -309,71 +353,62 @@ type Render<'a> = dyn Fn(&Text) -> Result<String, Problem> + 'a;
 
 /// Program and arguments.
 fn command(declared: ScriptStep<'_>, render: &Render<'_>, staging: &mut Staging) -> Result<Vec<String>, Problem> {
-    let mut interpreter = declared
-        .script
-        .interpreter
-        .iter()
-        .map(render)
-        .collect::<Result<Vec<_>, _>>()?;
+    let script = declared.script;
+    let mut interpreter = script.interpreter.iter().map(render).collect::<Result<Vec<_>, _>>()?;
     if interpreter.is_empty() {
-        interpreter = vec!["/bin/sh".to_owned(), "-c".to_owned()];
+        // A script file is started by a shell, whatever it is written in.
+        let language = match script.code {
+            Code::Commands(_) => script.language,
+            Code::Script(_) => Language::Shell,
+        };
+        interpreter = language.interpreter().iter().map(|part| (*part).to_owned()).collect();
     }
-    let shell = interpreter.first().is_some_and(|program| is_shell(program));
+    let program = interpreter.first().map(String::as_str).unwrap_or_default();
     let mut lines = Vec::new();
-    if declared.script.fail_fast && shell {
-        lines.push("set -e".to_owned());
+    if script.fail_fast {
+        lines.extend(fail_fast(program).map(str::to_owned));
     }
-    for text in &declared.script.before {
+    for text in &script.before {
         lines.push(render(text)?);
     }
-    match (&declared.script.code, declared.script.language) {
-        (Code::Commands(commands), _) => {
+    match &script.code {
+        Code::Commands(commands) => {
             for text in commands {
                 lines.push(render(text)?);
             }
         }
-        (Code::Script(script), Language::Shell) => lines.push(render(script)?),
-        (Code::Script(_), other) if other != Language::Python => {
-            let message = format!("a script in {other:?} is not supported yet");
-            return Err(Problem::new(&declared.step.place, message));
-        }
-        (Code::Script(script), _) => {
-            let content = Content::Text(render(script)?);
-            staging.add(&script.place, &script.what, SCRIPT_FILE.to_owned(), content, 0o644)?;
-            if !shell {
-                if let Some(text) = declared.script.before.first() {
+        Code::Script(text) if script.language == Language::Shell => lines.push(render(text)?),
+        Code::Script(text) => {
+            let traits = script.language.traits();
+            let file = format!("{SCRIPT_FILE}.{}", traits.suffix);
+            let content = Content::Text(render(text)?);
+            staging.add(&text.place, &text.what, file.clone(), content, 0o644)?;
+            if !is_shell(program) {
+                if let Some(text) = script.before.first() {
                     let message = format!("{} needs a shell: remove it or `interpreter`", text.what);
                     return Err(Problem::new(&text.place, message));
                 }
-                interpreter.push(SCRIPT_FILE.to_owned());
+                interpreter.push(file);
                 return Ok(interpreter);
             }
             // Images name it one way or the other; `exec` lets signals reach the script.
-            let find = "$(command -v python3 || command -v python || echo python3)";
-            lines.push(format!("exec \"{find}\" \"$WORKING_DIR/{SCRIPT_FILE}\""));
+            let names = traits.programs.iter().map(|name| format!("command -v {name}"));
+            let names = names.collect::<Vec<_>>().join(" || ");
+            let first = traits.programs.first().copied().unwrap_or_default();
+            let arguments: String = traits.arguments.iter().map(|argument| format!(" {argument}")).collect();
+            lines.push(format!(
+                "exec \"$({names} || echo {first})\"{arguments} \"$WORKING_DIR/{file}\""
+            ));
         }
     }
     interpreter.push(lines.join("\n"));
     Ok(interpreter)
 }
 
-/// True for programs that know `set -e`.
-fn is_shell(program: &str) -> bool {
-    let name = program.rsplit('/').next().unwrap_or(program);
-    ["sh", "ash", "bash", "dash", "ksh", "mksh", "zsh", "busybox"].contains(&name)
-}
-
 fn environment(declared: ScriptStep<'_>, render: &Render<'_>) -> Result<Vec<(String, String)>, Problem> {
     let mut env: Vec<(String, String)> = Vec::new();
-    if declared.script.language == Language::Python {
-        // Lines must arrive when they are written, and pip's advice is not for a pod.
-        for (name, value) in [
-            ("PYTHONUNBUFFERED", "true"),
-            ("PIP_ROOT_USER_ACTION", "ignore"),
-            ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
-        ] {
-            env.push((name.to_owned(), value.to_owned()));
-        }
+    for (name, value) in declared.script.language.traits().environment {
+        env.push(((*name).to_owned(), (*value).to_owned()));
     }
     for (name, text) in &declared.script.env {
         if name.is_empty() || name.contains(['=', '\0', '\n']) {

@@ -31,6 +31,14 @@ pub(crate) enum Report {
         image: String,
         resumed: bool,
     },
+    /// A task whose `runIf` does not hold.
+    Skipped { task: String },
+    /// Another attempt of a task begins after a while.
+    Retry {
+        task: String,
+        attempt: u32,
+        milliseconds: u64,
+    },
     /// What a task is doing.
     Phase { task: String, phase: &'static str },
     /// A line that a script wrote.
@@ -59,6 +67,8 @@ pub(crate) enum Report {
         id: String,
         state: &'static str,
         message: Option<String>,
+        /// What the flow gives back.
+        outputs: Map<String, Value>,
     },
     /// Always the last report of a command that leaves the task running.
     Detached { id: String, resume: String },

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use podrun_host::{Origin, Outcome, origin_folder};
 use serde_json::{Map, Value, json};
 
+use crate::at::{At, Round, task_of};
 use crate::flow::Flow;
 use crate::inputs::{StoredInput, StoredValue};
 use crate::state::ExecutionDir;
@@ -31,10 +32,11 @@ pub(crate) struct Scope {
     pub(crate) files: BTreeMap<String, StoredFile>,
 }
 
-/// A task that has ended, with what later tasks can use of it.
+/// A script that has ended, with what later tasks can use of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Finished {
-    pub(crate) task: String,
+    /// The name of its run, as [`At::name`] makes it.
+    pub(crate) name: String,
     pub(crate) attempt: u32,
     pub(crate) outcome: Outcome,
     pub(crate) vars: Map<String, Value>,
@@ -77,29 +79,22 @@ impl Scope {
         }
     }
 
-    /// Add what a task gave back.
-    pub(crate) fn add(&mut self, finished: &Finished, folder: &ExecutionDir) {
+    /// Add what a script gave back.
+    pub(crate) fn add(&mut self, finished: &Finished, at: &At, folder: &ExecutionDir) {
         let mut names = Map::new();
-        let outputs = folder.task_outputs(&finished.task, finished.attempt);
+        let outputs = folder.task_outputs(&finished.name, finished.attempt);
         // Where both directories hold a file of that name, the one that `outputFiles` asked for is meant.
         let rank = |origin: Origin| matches!(origin, Origin::WorkingDir);
         let mut files: Vec<_> = finished.outcome.files.iter().collect();
         files.sort_by_key(|file| rank(file.origin));
         for file in files {
-            let uri = format!(
-                "{SCHEME}outputs/{}/{}/{}",
-                finished.task,
-                origin_folder(file.origin),
-                file.path
-            );
-            let path = outputs.join(origin_folder(file.origin)).join(&file.path);
-            self.files.insert(
-                uri.clone(),
-                StoredFile {
-                    path,
-                    executable: file.mode & 0o111 != 0,
-                },
-            );
+            let origin = origin_folder(file.origin);
+            let uri = format!("{SCHEME}outputs/{}/{origin}/{}", finished.name, file.path);
+            let stored = StoredFile {
+                path: outputs.join(origin).join(&file.path),
+                executable: file.mode & 0o111 != 0,
+            };
+            self.files.insert(uri.clone(), stored);
             names.insert(file.path.clone(), uri.into());
         }
         let value = json!({
@@ -107,18 +102,45 @@ impl Scope {
             "outputFiles": names,
             "vars": finished.vars,
         });
-        if let Some(Value::Object(outputs)) = self.values.get_mut("outputs") {
-            outputs.insert(finished.task.clone(), value);
+        self.add_value(task_of(&finished.name), at, value);
+    }
+
+    /// Add what a task published: `outputs.<task>`, or `outputs.<task>[<value>]` in a round of a ForEach.
+    pub(crate) fn add_value(&mut self, task: &str, at: &At, value: Value) {
+        let mut place = self.values.entry("outputs").or_insert_with(|| json!({}));
+        for key in std::iter::once(task.to_owned()).chain(at.rounds.iter().map(Round::key)) {
+            if !place.is_object() {
+                *place = json!({});
+            }
+            let Value::Object(map) = place else { return };
+            place = map.entry(key).or_insert(Value::Null);
         }
+        *place = value;
     }
 
     /// The values for one attempt of a task.
-    pub(crate) fn for_task(&self, task: &str, task_run: &str, attempt: u32) -> Self {
+    pub(crate) fn for_task(&self, task: &str, task_run: &str, attempt: u32, at: &At) -> Self {
         let mut scope = self.clone();
-        scope.values.insert("task".into(), json!({"id": task}));
-        scope
-            .values
-            .insert("taskrun".into(), json!({"id": task_run, "attempt": attempt}));
+        let mut insert = |name: &str, value: Value| scope.values.insert(name.to_owned(), value);
+        insert("task", json!({"id": task}));
+        let mut own = json!({"id": task_run, "attempt": attempt});
+        // The innermost round is the task's own, those around it are its parents'.
+        let mut rounds = at.rounds.iter().rev();
+        if let (Some(round), Value::Object(own)) = (rounds.next(), &mut own) {
+            own.insert("value".to_owned(), round.value.clone());
+            own.insert("iteration".to_owned(), round.index.into());
+        }
+        insert("taskrun", own);
+        let parents: Vec<Value> = rounds
+            .map(|round| json!({"taskrun": {"value": round.value, "iteration": round.index}}))
+            .collect();
+        if let Some(parent) = parents.first() {
+            insert("parent", parent.clone());
+            insert("parents", parents.into());
+        }
+        if let Some(error) = &at.error {
+            insert("error", error.clone());
+        }
         scope
     }
 
@@ -126,5 +148,50 @@ impl Scope {
     pub(crate) fn directories(&mut self, working: &str, output: &str) {
         self.values.insert("workingDir".into(), working.into());
         self.values.insert("outputDir".into(), output.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(values: &[&str]) -> At {
+        values.iter().enumerate().fold(At::default(), |at, (index, value)| {
+            at.inside(Round {
+                index,
+                value: (*value).into(),
+            })
+        })
+    }
+
+    #[test]
+    fn outputs_of_rounds_lie_side_by_side() {
+        let mut scope = Scope {
+            values: Map::new(),
+            files: BTreeMap::new(),
+        };
+        scope.add_value("plain", &at(&[]), json!({"value": 1}));
+        scope.add_value("each", &at(&["a"]), json!({"value": 2}));
+        scope.add_value("each", &at(&["b"]), json!({"value": 3}));
+        scope.add_value("deep", &at(&["a", "x"]), json!({"value": 4}));
+        let expected = json!({
+            "plain": {"value": 1},
+            "each": {"a": {"value": 2}, "b": {"value": 3}},
+            "deep": {"a": {"x": {"value": 4}}},
+        });
+        assert_eq!(scope.values["outputs"], expected);
+    }
+
+    #[test]
+    fn a_task_sees_its_own_round_and_those_around_it() {
+        let scope = Scope {
+            values: Map::new(),
+            files: BTreeMap::new(),
+        };
+        let scope = scope.for_task("t", "x.t.0-1", 1, &at(&["outer", "inner"])).values;
+        assert_eq!(scope["taskrun"]["value"], "inner");
+        assert_eq!(scope["taskrun"]["iteration"], 1);
+        assert_eq!(scope["parent"]["taskrun"]["value"], "outer");
+        assert_eq!(scope["parents"].as_array().unwrap().len(), 1);
     }
 }

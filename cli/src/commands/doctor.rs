@@ -6,7 +6,7 @@ use podrun_host::{Level, Runner, Target};
 use serde_json::{Map, Value};
 
 use crate::args;
-use crate::drive;
+use crate::engine;
 use crate::error::{Ended, Error};
 use crate::inputs::StoredInput;
 use crate::names;
@@ -74,7 +74,7 @@ fn places(arguments: &args::Doctor, access: &crate::access::Access) -> Result<Ve
             Some(_) => format!("`taskRunner.config` of task `{}`", declared.step.id),
             None => access.describe(),
         };
-        let mut target = drive::target(declared, &scope, &renderer, access)?;
+        let mut target = engine::target(declared, &scope, &renderer, access)?;
         let mut unknown = None;
         match plan::namespace(declared, &scope, &renderer) {
             Ok(None) => {}

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::args;
-use crate::drive;
+use crate::at::task_of;
+use crate::engine;
 use crate::error::{Ended, Error};
 use crate::journal::{Execution, Journal, State};
 use crate::lock::{Claim, holder};
 use crate::report::Report;
-use crate::scope::{Finished, Scope};
 use crate::session;
 use crate::state::{ExecutionDir, StateDir};
 use crate::ui::Ui;
@@ -122,29 +122,15 @@ async fn remove(
             let renderer = session::renderer()?;
             let flow = session::read_flow(&execution.source, execution.settings.defaults.as_deref(), &renderer)?;
             let folder = state.execution(&execution.id);
-            let mut scope = Scope::new(&flow, &execution.id, &execution.inputs, &folder);
-            for ended in journal.task_runs(&execution.id)? {
-                let Some(outcome) = ended.outcome else { continue };
-                let vars = journal.outputs(ended.id)?;
-                let (task, attempt) = (ended.attempt.task, ended.attempt.number);
-                scope.add(
-                    &Finished {
-                        task,
-                        attempt,
-                        outcome,
-                        vars,
-                    },
-                    &folder,
-                );
-            }
-            let task = &task_run.attempt.task;
-            let Some(declared) = flow.scripts().into_iter().find(|declared| declared.step.id == *task) else {
+            let scope = engine::scope_so_far(&flow, execution, &folder, journal)?;
+            let task = task_of(&task_run.attempt.task);
+            let Some(declared) = flow.scripts().into_iter().find(|declared| declared.step.id == task) else {
                 return Err(Error::Conflict(format!(
                     "`{}` has no task `{task}` any more, so its cluster is not known: add `--kubeconfig FILE`",
                     execution.source.display()
                 )));
             };
-            drive::target(declared, &scope, &renderer, &access)?
+            engine::target(declared, &scope, &renderer, &access)?
         };
         if let Some(handle) = &task_run.handle {
             let killed = runner.kill(&target, handle, arguments.grace).await;
@@ -163,6 +149,7 @@ fn show_end(execution: &Execution, ui: &mut dyn Ui) {
         id: execution.id.clone(),
         state: execution.state.name(),
         message: execution.message.clone(),
+        outputs: serde_json::Map::new(),
     }]);
 }
 

@@ -3,8 +3,9 @@
 use podrun_host::Runner;
 
 use crate::args;
+use crate::at::At;
 use crate::document::unknown;
-use crate::drive::{Driver, names, resume, target};
+use crate::engine::{self, Parts, names, resume, target};
 use crate::error::{Ended, Error, named};
 use crate::expression::Renderer;
 use crate::flow::Flow;
@@ -126,8 +127,7 @@ async fn drive(
     ui: &mut dyn Ui,
 ) -> Result<Ended, Error> {
     let mut interrupts = Interrupts::listen(ui.can_ask())?;
-    let interrupts = &mut interrupts;
-    Driver {
+    let parts = Parts {
         flow,
         renderer,
         execution,
@@ -135,10 +135,8 @@ async fn drive(
         runner,
         journal,
         ui,
-        interrupts,
-    }
-    .drive()
-    .await
+    };
+    engine::drive(parts, &mut interrupts).await
 }
 
 fn begins(id: &str, flow: &Flow, resumed: bool) -> Report {
@@ -230,7 +228,7 @@ async fn preflight(
         let target = target(declared, &scope, renderer, &settings.access)?;
         runner.connect(&target.config).await.map_err(failed)?;
         let layout = runner.layout(&target.config, &names.id()).await.map_err(failed)?;
-        let mut scope = scope.for_task(&declared.step.id, &names.task_run(), 1);
+        let mut scope = scope.for_task(&declared.step.id, &names.task_run(), 1, &At::default());
         scope.directories(&layout.working_dir, &layout.output_dir);
         let mut task = plan::plan(flow, declared, &names, &scope, renderer)?.task;
         // Rendering checks options and patterns. It has no inputs to look at, and only a refusal counts.

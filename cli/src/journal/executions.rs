@@ -16,6 +16,8 @@ use crate::inputs::StoredInput;
 pub(crate) enum State {
     Running,
     Succeeded,
+    /// It went on to its end although a task failed that may.
+    Warned,
     Failed,
     Cancelled,
 }
@@ -25,13 +27,14 @@ impl State {
         match self {
             Self::Running => "running",
             Self::Succeeded => "succeeded",
+            Self::Warned => "warned",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         }
     }
 
     fn from_name(name: &str) -> Self {
-        [Self::Succeeded, Self::Failed, Self::Cancelled]
+        [Self::Succeeded, Self::Warned, Self::Failed, Self::Cancelled]
             .into_iter()
             .find(|state| state.name() == name)
             .unwrap_or(Self::Running)

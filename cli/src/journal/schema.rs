@@ -6,7 +6,7 @@ use super::{Durability, Journal, failed};
 use crate::error::Error;
 
 /// Raised by every change of the tables; a newer journal is refused.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 const TABLES: &str = "
 CREATE TABLE executions (
@@ -67,6 +67,17 @@ CREATE TABLE phases (
 ) STRICT;
 ";
 
+/// What version 2 added.
+const DECISIONS: &str = "
+CREATE TABLE decisions (
+  execution TEXT NOT NULL REFERENCES executions (id),
+  task TEXT NOT NULL,
+  name TEXT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (execution, task, name)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Bring the tables to this version.
 pub(super) fn prepare(journal: &mut Journal, path: &Path) -> Result<(), Error> {
     let version =
@@ -83,8 +94,12 @@ pub(super) fn prepare(journal: &mut Journal, path: &Path) -> Result<(), Error> {
     }
     journal.transaction("create the tables", Durability::Disk, |transaction| {
         // Another process may have been quicker.
-        if version(transaction)? == 0 {
+        let found = version(transaction)?;
+        if found == 0 {
             transaction.execute_batch(TABLES)?;
+        }
+        if found < 2 {
+            transaction.execute_batch(DECISIONS)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         Ok(())

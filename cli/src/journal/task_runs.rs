@@ -13,6 +13,7 @@ use crate::names;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
     pub(crate) execution: String,
+    /// The name of the task's run, as [`crate::at::At::name`] makes it.
     pub(crate) task: String,
     pub(crate) number: u32,
 }
@@ -23,8 +24,8 @@ pub(crate) struct TaskRun {
     /// The journal's own name of it.
     pub(crate) id: i64,
     pub(crate) attempt: Attempt,
-    /// Exactly what the runner got, so that it gets the same again.
-    pub(crate) request: Task,
+    /// Exactly what the runner got, so that it gets the same again; none for a task that needs no runner.
+    pub(crate) request: Option<Task>,
     pub(crate) handle: Option<String>,
     pub(crate) cursor: Option<String>,
     pub(crate) phase: Option<String>,
@@ -51,13 +52,67 @@ impl Journal {
         Ok(TaskRun {
             id,
             attempt: attempt.clone(),
-            request: request.clone(),
+            request: Some(request.clone()),
             handle: None,
             cursor: None,
             phase: None,
             outcome: None,
             cleaned: false,
         })
+    }
+
+    /// Store a task that needed no runner: its end, the values it published and the lines it wrote, all or nothing.
+    pub(crate) fn settle(
+        &mut self,
+        attempt: &Attempt,
+        outcome: &Outcome,
+        outputs: &Map<String, Value>,
+        lines: &[LogLine],
+    ) -> Result<(), Error> {
+        let outcome = to_json(outcome)?;
+        reach(Point::BeforeSettled);
+        self.transaction("store the task's end", Durability::Disk, |transaction| {
+            transaction.execute(
+                "INSERT INTO task_runs (execution, task, attempt, request, outcome, cleaned)
+                 VALUES (?1, ?2, ?3, 'null', ?4, 1)",
+                params![attempt.execution, attempt.task, attempt.number, outcome],
+            )?;
+            let task_run = transaction.last_insert_rowid();
+            for line in lines {
+                record_line(transaction, task_run, line)?;
+            }
+            for (name, value) in outputs {
+                transaction.execute(
+                    "INSERT INTO outputs (task_run, name, value) VALUES (?1, ?2, ?3)",
+                    params![task_run, name, value.to_string()],
+                )?;
+            }
+            Ok(())
+        })?;
+        reach(Point::AfterSettled);
+        Ok(())
+    }
+
+    /// What was decided for a task's run, for example which branch it takes.
+    pub(crate) fn decision(&self, execution: &str, task: &str, name: &str) -> Result<Option<Value>, Error> {
+        let sql = "SELECT value FROM decisions WHERE execution = ?1 AND task = ?2 AND name = ?3";
+        self.connection
+            .query_row(sql, params![execution, task, name], |row| json(row, 0))
+            .optional()
+            .map_err(failed("read a decision"))
+    }
+
+    /// Remember a decision, so that a resumed execution takes the same way whatever the clock says then.
+    pub(crate) fn decide(&mut self, execution: &str, task: &str, name: &str, value: &Value) -> Result<(), Error> {
+        reach(Point::BeforeDecided);
+        self.transaction("store a decision", Durability::Disk, |transaction| {
+            transaction.execute(
+                "INSERT INTO decisions (execution, task, name, value) VALUES (?1, ?2, ?3, ?4)",
+                params![execution, task, name, value.to_string()],
+            )
+        })?;
+        reach(Point::AfterDecided);
+        Ok(())
     }
 
     /// Forget a task of which nothing was created, so that a resume renders it anew.

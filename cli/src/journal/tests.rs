@@ -120,7 +120,7 @@ fn every_step_is_there_after_a_crash() {
     let task_run = crashing.task_run();
     assert_eq!(
         (task_run.request, task_run.handle, task_run.cursor),
-        (request(), None, None)
+        (Some(request()), None, None)
     );
 
     crashing.open().record(id, &[Event::Started("h".into())], None).unwrap();
@@ -303,4 +303,58 @@ fn a_newer_journal_is_refused() {
         .unwrap();
     let refusal = Journal::open(&crashing.path).unwrap_err().to_string();
     assert!(refusal.contains("newer podrun"), "{refusal}");
+}
+
+#[test]
+fn a_task_without_a_runner_is_stored_whole_and_needs_no_cleaning() {
+    let crashing = Crashing::new();
+    begin(&mut crashing.open(), "x");
+    let outputs = json!({"value": {"a": 1}}).as_object().unwrap().clone();
+    let Event::Log(line) = log("said") else {
+        panic!("a line")
+    };
+    crashing
+        .open()
+        .settle(&attempt("x"), &outcome(), &outputs, &[line])
+        .unwrap();
+    let task_run = crashing.open().task_run(&attempt("x")).unwrap().unwrap();
+    assert_eq!((task_run.request, task_run.cleaned), (None, true));
+    assert_eq!(task_run.outcome, Some(outcome()));
+    assert_eq!(crashing.open().outputs(task_run.id).unwrap(), outputs);
+    assert_eq!(crashing.open().lines("x", 0, 10).unwrap()[0].message, "said");
+    // It ended once.
+    assert!(
+        crashing
+            .open()
+            .settle(&attempt("x"), &outcome(), &outputs, &[])
+            .is_err()
+    );
+}
+
+#[test]
+fn a_decision_is_made_once() {
+    let crashing = Crashing::new();
+    begin(&mut crashing.open(), "x");
+    assert_eq!(crashing.open().decision("x", "t.0", "condition").unwrap(), None);
+    crashing.open().decide("x", "t.0", "condition", &json!(true)).unwrap();
+    assert_eq!(
+        crashing.open().decision("x", "t.0", "condition").unwrap(),
+        Some(json!(true))
+    );
+    assert_eq!(crashing.open().decision("x", "t.1", "condition").unwrap(), None);
+    assert!(crashing.open().decide("x", "t.0", "condition", &json!(false)).is_err());
+}
+
+#[test]
+fn a_journal_of_the_first_version_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    begin(&mut Journal::open(&path).unwrap(), "x");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch("DROP TABLE decisions; PRAGMA user_version = 1;")
+        .unwrap();
+    drop(old);
+    let mut journal = Journal::open(&path).unwrap();
+    journal.decide("x", "t", "value", &json!("a")).unwrap();
+    assert!(journal.execution("x").unwrap().is_some());
 }

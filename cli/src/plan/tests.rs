@@ -1,6 +1,7 @@
 //! Rendered tasks, and what is refused.
 
 use super::*;
+use crate::at::At;
 use crate::flow;
 use crate::inputs::{StoredInput, StoredValue};
 use crate::scope::Finished;
@@ -38,13 +39,13 @@ fn planned(kind: &str, task: &str) -> Result<Planned, String> {
     let dir = tempfile::tempdir().unwrap();
     let folder = StateDir::at(dir.path().join("state")).unwrap().execution("x");
     let mut scope = Scope::new(&flow, "x", &inputs, &folder);
-    scope.add(&finished(), &folder);
+    scope.add(&finished(), &At::default(), &folder);
     let names = Names {
         execution: "x",
         task: "t",
         attempt: 1,
     };
-    let mut scope = scope.for_task("t", &names.task_run(), 1);
+    let mut scope = scope.for_task("t", &names.task_run(), 1, &At::default());
     scope.directories("/podrun/work", "/podrun/out");
     let mut planned = plan(&flow, *flow.scripts().last().unwrap(), &names, &scope, &renderer)
         .map_err(|problem| problem.to_string())?;
@@ -82,7 +83,7 @@ fn finished() -> Finished {
     };
     let vars = serde_json::json!({"x": "published"}).as_object().unwrap().clone();
     Finished {
-        task: "first".into(),
+        name: "first".into(),
         attempt: 1,
         outcome,
         vars,

@@ -47,6 +47,15 @@ pub(crate) fn lines(report: &Report, verbosity: Verbosity) -> Vec<(Tone, String)
                 if *resumed { "taken up again," } else { "starting" }
             ),
         ),
+        Report::Skipped { task } => line(Tone::Faint, format!("{task}: skipped, its `runIf` does not hold")),
+        Report::Retry {
+            task,
+            attempt,
+            milliseconds,
+        } => {
+            let wait = duration(i64::try_from(*milliseconds).unwrap_or(i64::MAX));
+            line(Tone::Warning, format!("{task}: attempt {attempt} begins in {wait}"))
+        }
         Report::Phase { task, phase } => line(Tone::Faint, format!("{task}: {phase}")),
         // Log lines are written by whoever shows them: their parts may share a line.
         Report::Log(_) | Report::Progress { .. } => Vec::new(),
@@ -68,13 +77,27 @@ pub(crate) fn lines(report: &Report, verbosity: Verbosity) -> Vec<(Tone, String)
             line(tone, format!("{task}: {message}"))
         }
         Report::TaskEnded(ended) => summary(ended, verbosity),
-        Report::ExecutionEnded { id, state, message } => {
-            let tone = if *state == "succeeded" { Tone::Good } else { Tone::Bad };
+        Report::ExecutionEnded {
+            id,
+            state,
+            message,
+            outputs,
+        } => {
+            let tone = match *state {
+                "succeeded" => Tone::Good,
+                "warned" => Tone::Warning,
+                _ => Tone::Bad,
+            };
             let message = message
                 .as_ref()
                 .map(|message| format!(": {message}"))
                 .unwrap_or_default();
-            line(tone, format!("execution {id} {state}{message}"))
+            let values = outputs.iter();
+            let mut lines: Vec<_> = values
+                .map(|(name, value)| (Tone::Normal, format!("output {name} = {}", crate::at::text(value))))
+                .collect();
+            lines.push((tone, format!("execution {id} {state}{message}")));
+            lines
         }
         Report::Detached { resume, .. } => line(
             Tone::Warning,

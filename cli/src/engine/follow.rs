@@ -6,16 +6,15 @@ use podrun_host::{Event, Level, Outcome, Run, Task};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::error::{Ended, Error};
+use super::{Engine, Intent};
+use crate::error::Error;
 use crate::faults::{Point, reach};
-use crate::interrupt::{Interrupts, QUESTION, Wish};
-use crate::journal::{Journal, TaskRun};
+use crate::journal::TaskRun;
 use crate::report::{self, Report};
-use crate::ui::Ui;
 
 /// How following ended.
 #[derive(Debug)]
-pub(crate) enum Followed {
+pub(super) enum Followed {
     /// The task ended.
     Ended { outcome: Box<Outcome>, left: Left },
     /// The task goes on without us.
@@ -24,7 +23,7 @@ pub(crate) enum Followed {
 
 /// What a task that ended left in the cluster.
 #[derive(Debug)]
-pub(crate) enum Left {
+pub(super) enum Left {
     Nothing,
     /// Its pod, because it was asked to stay.
     Kept,
@@ -33,9 +32,13 @@ pub(crate) enum Left {
 }
 
 /// True if the pod of a task is to stay after its end.
-pub(crate) fn is_kept(request: &Task) -> bool {
+pub(crate) fn is_kept(request: &Task, outcome: &Outcome) -> bool {
     let options: Value = serde_json::from_str(&request.options).unwrap_or_default();
-    options.get("delete") == Some(&Value::Bool(false))
+    match options.get("delete") {
+        Some(Value::Bool(delete)) => !delete,
+        Some(Value::String(when)) => when == "ON_SUCCESS" && !report::is_success(outcome),
+        _ => false,
+    }
 }
 
 /// What the runner could not clean up, if it says so after the outcome: only that follows an outcome.
@@ -52,18 +55,6 @@ fn stuck(events: &[Event], ended: bool) -> Option<String> {
     events.iter().skip(start).filter_map(complaint).next_back()
 }
 
-/// What is needed to follow a task, besides the task.
-pub(crate) struct Follower<'a> {
-    pub(crate) journal: &'a mut Journal,
-    pub(crate) ui: &'a mut dyn Ui,
-    pub(crate) interrupts: &'a mut Interrupts,
-    /// Set once the execution shall not go on to further tasks.
-    pub(crate) stopping: &'a mut bool,
-}
-
-/// How often the journal is asked whether another process wants the execution to stop.
-const LOOK: Duration = Duration::from_millis(500);
-
 /// How long the runner has to answer a detach. It may wait for a network that is gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -75,25 +66,28 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-impl Follower<'_> {
+impl Engine<'_> {
     /// Follow `run` to its end.
-    pub(crate) async fn follow(mut self, mut run: Run, task_run: &TaskRun) -> Result<Followed, Error> {
+    pub(super) async fn follow(&self, mut run: Run, task_run: &TaskRun, request: &Task) -> Result<Followed, Error> {
         let mut ended: Option<Box<Outcome>> = None;
         let mut complaint: Option<String> = None;
-        let mut look = tokio::time::interval(LOOK);
+        let mut intents = self.intent.subscribe();
+        intents.mark_changed();
         let mut leave_by: Option<Instant> = None;
         let mut over = false;
         loop {
             tokio::select! {
                 biased;
-                wish = self.interrupts.next() => {
-                    if wish == Wish::Detach && leave_by.is_some() {
-                        break;
-                    }
-                    if self.obey(wish, &run) {
+                // The sender lives as long as the engine.
+                Ok(()) = intents.changed() => match *intents.borrow_and_update() {
+                    Intent::Run => {}
+                    Intent::Stop => run.cancel(),
+                    Intent::Leave => {
+                        run.detach();
                         leave_by = Some(Instant::now() + PATIENCE);
                     }
-                }
+                    Intent::LeaveNow => break,
+                },
                 () = until(leave_by) => break,
                 batch = run.next() => {
                     let Some(batch) = batch else {
@@ -106,7 +100,9 @@ impl Follower<'_> {
                             ended = Some(Box::new(outcome.clone()));
                         }
                     }
-                    self.journal.record(task_run.id, &batch.events, batch.cursor.as_deref())?;
+                    self.journal
+                        .borrow_mut()
+                        .record(task_run.id, &batch.events, batch.cursor.as_deref())?;
                     let reports: Vec<Report> = batch
                         .events
                         .iter()
@@ -116,14 +112,7 @@ impl Follower<'_> {
                     if ended.is_some() {
                         reach(Point::AfterEndedCommitted);
                     }
-                    self.ui.show(&reports);
-                }
-                _ = look.tick(), if !*self.stopping => {
-                    if self.journal.stop_requested(&task_run.attempt.execution)? {
-                        self.ui.show(&[Report::Warning { message: "stopping, as `podrun kill` asked".into() }]);
-                        *self.stopping = true;
-                        run.cancel();
-                    }
+                    self.ui.borrow_mut().show(&reports);
                 }
             }
         }
@@ -136,14 +125,15 @@ impl Follower<'_> {
             });
         }
         match (run.outcome().await, ended) {
-            (Ok(outcome), Some(_)) => Ok(Followed::Ended {
-                outcome: Box::new(outcome),
-                left: match complaint {
-                    _ if is_kept(&task_run.request) => Left::Kept,
+            (Ok(outcome), Some(_)) => {
+                let left = match complaint {
+                    _ if is_kept(request, &outcome) => Left::Kept,
                     Some(message) => Left::Stuck(message),
                     None => Left::Nothing,
-                },
-            }),
+                };
+                let outcome = Box::new(outcome);
+                Ok(Followed::Ended { outcome, left })
+            }
             // What was promised counts; cleaning up is made good later.
             (Err(error), Some(outcome)) => Ok(Followed::Ended {
                 outcome,
@@ -158,38 +148,6 @@ impl Follower<'_> {
                 "the runner returned an outcome that it did not announce".into(),
             )),
         }
-    }
-
-    /// Do what is wished for; true if we are to leave.
-    fn obey(&mut self, wish: Wish, run: &Run) -> bool {
-        match wish {
-            Wish::Ask => {
-                self.ui.ask(QUESTION);
-                self.interrupts.await_answer();
-            }
-            Wish::Stop => {
-                let message = "stopping the task; interrupt again to leave it running".to_owned();
-                self.ui.show(&[Report::Warning { message }]);
-                *self.stopping = true;
-                run.cancel();
-            }
-            Wish::Detach => {
-                run.detach();
-                return true;
-            }
-            Wish::Continue => {}
-        }
-        false
-    }
-}
-
-/// How the execution ends, as far as one outcome decides it; none if the next task may run.
-pub(crate) fn verdict(outcome: &Outcome, stopping: bool) -> Option<Ended> {
-    match (report::is_success(outcome), stopping) {
-        _ if outcome.status == podrun_host::Status::Cancelled => Some(Ended::Cancelled),
-        (true, false) => None,
-        (true, true) => Some(Ended::Cancelled),
-        (false, _) => Some(Ended::Failed),
     }
 }
 

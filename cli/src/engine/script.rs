@@ -1,0 +1,303 @@
+//! A script in a pod: begun, taken up or tried again, and brought to its end.
+
+use std::path::PathBuf;
+
+use podrun_host::{Folders, Outcome, OutputFile, Status, Target, origin_folder};
+
+use super::follow::{Followed, Left};
+use super::retry::Tally;
+use super::{Engine, Intent, is_kept, names, target};
+use crate::at::At;
+use crate::error::{Ended, Error};
+use crate::faults::{Point, reach};
+use crate::files;
+use crate::flow::model::ScriptStep;
+use crate::journal::{Attempt, State, TaskRun, now};
+use crate::plan;
+use crate::report::{self, Report};
+use crate::scope::{Finished, Scope};
+use crate::state::private_folder;
+
+impl Engine<'_> {
+    /// Bring a script to its end, with as many attempts as it may have.
+    pub(super) async fn script(&self, declared: ScriptStep<'_>, at: &At) -> Result<Ended, Error> {
+        let mut tally = Tally::default();
+        let mut number = 1;
+        loop {
+            let attempt = self.attempt_of(&declared.step.id, at, number);
+            let (task_run, outcome) = match self.one(declared, &attempt, at).await? {
+                Attempted::Ended(task_run, outcome) => (task_run, outcome),
+                Attempted::Closing(ended) => return Ok(ended),
+            };
+            let succeeded = report::is_success(&outcome);
+            if !succeeded && outcome.status != Status::Cancelled {
+                let phases = self.journal.borrow().phases(task_run.id)?;
+                let times = |wanted: &str| phases.iter().find(|(name, _)| name == wanted).map(|(_, time)| *time);
+                tally.add(&outcome, phases.first().map(|(_, time)| *time), times("ended"));
+                let next = declared.step.retry.as_ref().and_then(|retry| {
+                    let at = tally.next(retry, fastrand::f64())?;
+                    Some((retry, at))
+                });
+                if let Some((retry, time)) = next {
+                    if retry.warning_on_retry {
+                        let message = format!("attempt {number} of task `{}` failed, another follows", attempt.task);
+                        self.warn(&message);
+                    }
+                    if let Some(ended) = self.pause(&attempt, number + 1, time).await? {
+                        return Ok(ended);
+                    }
+                    number += 1;
+                    continue;
+                }
+            }
+            let finished = Finished {
+                name: attempt.task.clone(),
+                attempt: number,
+                vars: self.journal.borrow().outputs(task_run.id)?,
+                outcome,
+            };
+            self.scope.borrow_mut().add(&finished, at, self.folder);
+            return Ok(self.verdict(&attempt.task, &finished.outcome));
+        }
+    }
+
+    /// What an outcome makes of its task.
+    fn verdict(&self, name: &str, outcome: &Outcome) -> Ended {
+        let stopping = *self.intent.borrow() == Intent::Stop;
+        match (report::is_success(outcome), stopping) {
+            _ if outcome.status == Status::Cancelled => Ended::Cancelled,
+            (true, false) => {
+                self.count(None);
+                Ended::Succeeded
+            }
+            (true, true) => Ended::Cancelled,
+            (false, _) => {
+                let why = match (outcome.exit_code, &outcome.reason) {
+                    (_, Some(reason)) => reason.clone(),
+                    (Some(code), None) => format!("exit code {code}"),
+                    (None, None) => outcome.message.lines().next().unwrap_or_default().to_owned(),
+                };
+                self.count(Some(format!("{name} ({why})")));
+                Ended::Failed
+            }
+        }
+    }
+
+    /// Wait until the next attempt may begin, unless the journal knows that it has.
+    async fn pause(&self, attempt: &Attempt, next: u32, time: i64) -> Result<Option<Ended>, Error> {
+        let next = Attempt {
+            number: next,
+            ..attempt.clone()
+        };
+        if self.journal.borrow().task_run(&next)?.is_some() {
+            return Ok(None);
+        }
+        if let Some(ended) = self.closing()? {
+            return Ok(Some(ended));
+        }
+        let wait = u64::try_from(time.saturating_sub(now())).unwrap_or_default();
+        if wait >= 1000 {
+            self.show(Report::Retry {
+                task: attempt.task.clone(),
+                attempt: next.number,
+                milliseconds: wait,
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(std::time::Duration::from_millis(wait)) => {}
+            () = self.wished() => {}
+        }
+        self.closing()
+    }
+
+    /// One attempt: begun, taken up, or known to have ended.
+    async fn one(&self, declared: ScriptStep<'_>, attempt: &Attempt, at: &At) -> Result<Attempted, Error> {
+        let known = self.journal.borrow().task_run(attempt)?;
+        let scope = self.view(attempt, &declared.step.id, at);
+        match known {
+            Some(task_run) if task_run.outcome.is_some() => self.settled(declared, task_run, &scope).await,
+            // Only `podrun kill` removes a task before its end, and this one did not come to say so.
+            Some(task_run) if task_run.cleaned => Ok(Attempted::Closing(Ended::Cancelled)),
+            // An execution that is to stop still has to stop what it began.
+            Some(_) if self.execution.state != State::Running => {
+                Ok(Attempted::Closing(super::ended_as(self.execution.state)))
+            }
+            Some(task_run) => self.attempt(declared, attempt, Some(task_run), scope).await,
+            None => match self.closing()? {
+                Some(ended) => Ok(Attempted::Closing(ended)),
+                None => self.attempt(declared, attempt, None, scope).await,
+            },
+        }
+    }
+
+    /// An attempt that ended in an earlier call: finish what that call may have left undone.
+    async fn settled(&self, declared: ScriptStep<'_>, task_run: TaskRun, scope: &Scope) -> Result<Attempted, Error> {
+        let outcome = task_run
+            .outcome
+            .clone()
+            .ok_or_else(|| Error::Internal("a settled task has an outcome".into()))?;
+        self.conclude(&task_run, &outcome, true)?;
+        let kept = task_run
+            .request
+            .as_ref()
+            .is_some_and(|request| is_kept(request, &outcome));
+        let handle = task_run.handle.as_ref().filter(|_| !task_run.cleaned && !kept);
+        if let Some(handle) = handle {
+            let target = self.target(declared, scope)?;
+            let removed = tokio::select! {
+                removed = self.runner.kill(&target, handle, None) => removed,
+                // Whatever is wished for: the task has ended, and there is nothing to stop.
+                () = self.wished() => return Ok(Attempted::Closing(Ended::Detached)),
+            };
+            let left = match removed {
+                Ok(()) => Left::Nothing,
+                Err(error) => Left::Stuck(error.to_string()),
+            };
+            self.note_left(&task_run, left)?;
+        }
+        Ok(Attempted::Ended(Box::new(task_run), outcome))
+    }
+
+    /// Start an attempt or take it up, and follow it.
+    async fn attempt(
+        &self,
+        declared: ScriptStep<'_>,
+        attempt: &Attempt,
+        known: Option<TaskRun>,
+        scope: Scope,
+    ) -> Result<Attempted, Error> {
+        let target = self.target(declared, &scope)?;
+        let resumed = known.is_some();
+        let task_run = match known {
+            Some(task_run) => task_run,
+            None => self.prepare(declared, attempt, scope, &target).await?,
+        };
+        let Some(request) = &task_run.request else {
+            return Err(Error::Internal(format!("task run `{}` has no request", attempt.task)));
+        };
+        self.show(Report::Task {
+            task: attempt.task.clone(),
+            taskrun: names(attempt).task_run(),
+            attempt: attempt.number,
+            image: request.image.clone(),
+            resumed,
+        });
+        let inputs = self.folder.task_inputs(&attempt.task, attempt.number);
+        let outputs = self.folder.task_outputs(&attempt.task, attempt.number);
+        private_folder(&outputs)?;
+        let folders = Folders {
+            inputs: (!request.inputs.is_empty()).then_some(inputs),
+            outputs: Some(outputs),
+        };
+        let run = self
+            .runner
+            .start(&target, request.clone(), folders, task_run.cursor.clone());
+        match self.follow(run, &task_run, request).await {
+            Ok(Followed::Ended { outcome, left }) => {
+                self.conclude(&task_run, &outcome, false)?;
+                self.note_left(&task_run, left)?;
+                Ok(Attempted::Ended(Box::new(task_run), *outcome))
+            }
+            Ok(Followed::Detached) => Ok(Attempted::Closing(Ended::Detached)),
+            Err(error) => {
+                // Where nothing was created, nothing binds a later call to this request.
+                if !self.may_exist(attempt, resumed, &target, &error).await? {
+                    self.journal.borrow_mut().forget(task_run.id)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether an attempt that could not be followed may have something in the cluster.
+    async fn may_exist(&self, attempt: &Attempt, resumed: bool, target: &Target, error: &Error) -> Result<bool, Error> {
+        let known = self.journal.borrow().task_run(attempt)?;
+        let Some(handle) = known.and_then(|task_run| task_run.handle) else {
+            return Ok(false);
+        };
+        // Only a call that began the attempt knows that this is the cluster in which it would be.
+        if resumed || !error.is_flows_fault() {
+            return Ok(true);
+        }
+        tokio::select! {
+            status = self.runner.status(target, &handle) => Ok(!matches!(status, Err(podrun_host::Error::NotFound(_)))),
+            () = self.wished() => Ok(true),
+        }
+    }
+
+    /// Render the task, stage its inputs, and remember it.
+    async fn prepare(
+        &self,
+        declared: ScriptStep<'_>,
+        attempt: &Attempt,
+        mut scope: Scope,
+        target: &Target,
+    ) -> Result<TaskRun, Error> {
+        let names = names(attempt);
+        let layout = self.runner.layout(&target.config, &names.id()).await;
+        let layout = layout.map_err(|source| Error::Runner {
+            task: Some(attempt.task.clone()),
+            source,
+        })?;
+        scope.directories(&layout.working_dir, &layout.output_dir);
+        let planned = plan::plan(self.flow, declared, &names, &scope, self.renderer)?;
+        files::stage(&planned.files, &self.folder.task_inputs(&attempt.task, attempt.number))?;
+        self.journal.borrow_mut().prepare(attempt, &planned.task)
+    }
+
+    fn target(&self, declared: ScriptStep<'_>, scope: &Scope) -> Result<Target, Error> {
+        target(declared, scope, self.renderer, &self.execution.settings.access)
+    }
+
+    /// Hand over what came back, and tell how the task ended.
+    fn conclude(&self, task_run: &TaskRun, outcome: &Outcome, earlier: bool) -> Result<(), Error> {
+        let Attempt { task, number, .. } = &task_run.attempt;
+        let published = self.publish(task_run, outcome)?;
+        let outputs = self.folder.task_outputs(task, *number);
+        let place = |file: &OutputFile| match &published {
+            Some(folder) => folder.join(&file.path),
+            None => outputs.join(origin_folder(file.origin)).join(&file.path),
+        };
+        let phases = self.journal.borrow().phases(task_run.id)?;
+        let report = report::of_outcome(task, *number, earlier, outcome, &phases, &place);
+        self.show(report);
+        Ok(())
+    }
+
+    /// Copy outputs to where the caller wants them; where that is.
+    fn publish(&self, task_run: &TaskRun, outcome: &Outcome) -> Result<Option<PathBuf>, Error> {
+        let Some(folder) = &self.execution.settings.outputs else {
+            return Ok(None);
+        };
+        let attempt = &task_run.attempt;
+        let to = files::published(folder, &attempt.task);
+        reach(Point::BeforePublished);
+        let from = self.folder.task_outputs(&attempt.task, attempt.number);
+        files::publish(outcome, &from, &to, &attempt.execution)?;
+        reach(Point::AfterPublished);
+        Ok(Some(to))
+    }
+
+    fn note_left(&self, task_run: &TaskRun, left: Left) -> Result<(), Error> {
+        match left {
+            Left::Nothing => self.journal.borrow_mut().set_cleaned(task_run.id),
+            // `podrun kill` removes it.
+            Left::Kept => Ok(()),
+            Left::Stuck(why) => {
+                let Attempt { execution, task, .. } = &task_run.attempt;
+                self.warn(&format!(
+                    "what task `{task}` left in the cluster could not be removed: {why}; to try again: podrun kill \
+                     {execution}"
+                ));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What came of an attempt.
+enum Attempted {
+    Ended(Box<TaskRun>, Outcome),
+    /// The execution ends before this task did.
+    Closing(Ended),
+}

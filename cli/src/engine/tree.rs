@@ -1,0 +1,258 @@
+//! Tasks that hold tasks: which of them run, in which order, and what their ends make of the whole.
+
+use futures::StreamExt;
+use futures::future::LocalBoxFuture;
+use serde_json::{Value, json};
+
+use super::Engine;
+use crate::at::{At, Round, text};
+use crate::error::{Ended, Error};
+use crate::expression::{Text, truthy};
+use crate::flow::model::{Body, Kind, ScriptStep, Step, Values};
+use crate::report::Report;
+
+impl Engine<'_> {
+    /// The whole flow.
+    pub(super) async fn tasks(&self) -> Result<Ended, Error> {
+        let at = At::default();
+        let (errors, finally) = (&self.flow.errors, &self.flow.finally);
+        self.guarded(self.list(&self.flow.tasks, &at), errors, finally, &at)
+            .await
+    }
+
+    /// One task after the other, up to one that fails.
+    fn list<'f>(&'f self, steps: &'f [Step], at: &'f At) -> LocalBoxFuture<'f, Result<Ended, Error>> {
+        Box::pin(async move {
+            let mut ended = Ended::Succeeded;
+            for step in steps {
+                match self.step(step, at).await? {
+                    end @ (Ended::Succeeded | Ended::Warned) => ended = ended.max(end),
+                    end => return Ok(end),
+                }
+            }
+            Ok(ended)
+        })
+    }
+
+    /// Tasks with what runs when they fail and what runs in any case. Whoever stops or leaves the execution wants nothing
+    /// more to begin, and an error that a later call may cure is no end yet.
+    async fn guarded(
+        &self,
+        tasks: impl Future<Output = Result<Ended, Error>>,
+        errors: &[Step],
+        finally: &[Step],
+        at: &At,
+    ) -> Result<Ended, Error> {
+        let mut result = tasks.await;
+        let error = match &result {
+            Ok(Ended::Failed) => Some(json!({"message": self.failed.borrow().last()})),
+            Err(error) if error.is_flows_fault() => Some(json!({"message": crate::error::message(error)})),
+            Ok(Ended::Cancelled | Ended::Detached) | Err(_) => return result,
+            Ok(Ended::Succeeded | Ended::Warned) => None,
+        };
+        if let Some(error) = error {
+            let end = self.list(errors, &at.after(error)).await?;
+            result = result.map(|ended| ended.max(end));
+        }
+        if matches!(result, Ok(Ended::Cancelled | Ended::Detached)) {
+            return result;
+        }
+        let end = self.list(finally, at).await?;
+        result.map(|ended| ended.max(end))
+    }
+
+    /// One task of whatever kind.
+    async fn step(&self, step: &Step, at: &At) -> Result<Ended, Error> {
+        if step.disabled {
+            return Ok(Ended::Succeeded);
+        }
+        if let Some(condition) = &step.run_if {
+            match self.decide(step, at, "runIf", |value| Ok(truthy(&value).into()), condition)? {
+                Decided::Closing(ended) => return Ok(ended),
+                Decided::Value(Value::Bool(false)) => {
+                    self.show(Report::Skipped {
+                        task: at.name(&step.id),
+                    });
+                    return Ok(Ended::Succeeded);
+                }
+                Decided::Value(_) => {}
+            }
+        }
+        let ended = self.kind(step, at).await?;
+        Ok(match ended {
+            Ended::Failed if step.allow_failure => Ended::Warned,
+            ended => ended,
+        })
+    }
+
+    async fn kind(&self, step: &Step, at: &At) -> Result<Ended, Error> {
+        match &step.kind {
+            Kind::Script(script) => self.script(ScriptStep { step, script }, at).await,
+            Kind::Sequential { body } => self.body(body, &body.tasks, at).await,
+            Kind::Parallel { concurrent, body } => {
+                let all = body.tasks.iter().map(|task| self.step(task, at));
+                let all = self.together(all, *concurrent, false);
+                self.guarded(all, &body.errors, &body.finally, at).await
+            }
+            Kind::ForEach {
+                values,
+                concurrency,
+                body,
+            } => self.rounds(step, values, *concurrency, body, at).await,
+            Kind::If {
+                condition,
+                body,
+                otherwise,
+            } => {
+                let decided = self.decide(step, at, "condition", |value| Ok(truthy(&value).into()), condition)?;
+                let tasks = match decided {
+                    Decided::Closing(ended) => return Ok(ended),
+                    Decided::Value(Value::Bool(true)) => &body.tasks,
+                    Decided::Value(_) => otherwise,
+                };
+                self.body(body, tasks, at).await
+            }
+            Kind::Switch { value, cases, body } => {
+                let decided = self.decide(step, at, "value", |value| Ok(text(&value).into()), value)?;
+                let tasks = match decided {
+                    Decided::Closing(ended) => return Ok(ended),
+                    Decided::Value(value) => {
+                        let case = cases.iter().find(|(name, _)| value == *name.as_str());
+                        case.map_or(&body.tasks, |(_, tasks)| tasks)
+                    }
+                };
+                self.body(body, tasks, at).await
+            }
+            Kind::Log { .. } | Kind::Return { .. } | Kind::Fail { .. } => self.core(step, at),
+            Kind::GkeCluster(_) | Kind::OauthToken(_) => self.google(step, at).await,
+        }
+    }
+
+    async fn body(&self, body: &Body, tasks: &[Step], at: &At) -> Result<Ended, Error> {
+        self.guarded(self.list(tasks, at), &body.errors, &body.finally, at)
+            .await
+    }
+
+    /// Several parts at once, at most `limit` of them if that is not 0. Each is brought to its end: one that fails must not
+    /// make us lose sight of the others. With `strict` none begins after one that failed.
+    async fn together(
+        &self,
+        parts: impl Iterator<Item = impl Future<Output = Result<Ended, Error>>>,
+        limit: u32,
+        strict: bool,
+    ) -> Result<Ended, Error> {
+        let limit = match limit {
+            0 => usize::MAX,
+            limit => limit as usize,
+        };
+        let mut parts = parts.fuse();
+        let mut running = futures::stream::FuturesUnordered::new();
+        let (mut ended, mut error) = (Ended::Succeeded, None);
+        loop {
+            let begins = !strict || (ended <= Ended::Warned && error.is_none());
+            while begins && running.len() < limit {
+                let Some(part) = parts.next() else { break };
+                running.push(part);
+            }
+            match running.next().await {
+                Some(Ok(end)) => ended = ended.max(end),
+                Some(Err(other)) => error = error.or(Some(other)),
+                None => break,
+            }
+        }
+        match error {
+            // Whoever leaves, or whose execution was stopped, hears that first.
+            Some(error) if ended < Ended::Cancelled => Err(error),
+            _ => Ok(ended),
+        }
+    }
+
+    async fn rounds(&self, step: &Step, values: &Values, limit: u32, body: &Body, at: &At) -> Result<Ended, Error> {
+        let what = || format!("`values` of task `{}`", step.id);
+        let decided = match values {
+            Values::Text(text) => self.decide(step, at, "values", |value| items(value, text), text)?,
+            Values::List(nodes) => {
+                let list = |scope: &crate::scope::Scope| {
+                    let render = |text: &str, place: &crate::document::Place| {
+                        let text = Text {
+                            text: text.to_owned(),
+                            place: place.clone(),
+                            what: what(),
+                        };
+                        self.renderer.render(&text, &scope.values)
+                    };
+                    let mut render = render;
+                    let items = nodes.iter().map(|node| node.to_json_with(&mut render));
+                    Ok(Value::Array(items.collect::<Result<_, _>>()?))
+                };
+                self.decide_by(step, at, "values", list)?
+            }
+        };
+        let values = match decided {
+            Decided::Closing(ended) => return Ok(ended),
+            Decided::Value(Value::Array(values)) => values,
+            Decided::Value(_) => return Err(Error::Internal(format!("{} are not a list", what()))),
+        };
+        let places: Vec<At> = values
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| at.inside(Round { index, value }))
+            .collect();
+        let rounds = places.iter().map(|place| self.list(&body.tasks, place));
+        let all = self.together(rounds, limit, true);
+        self.guarded(all, &body.errors, &body.finally, at).await
+    }
+
+    /// What an expression of a task decided when it was first reached.
+    fn decide(
+        &self,
+        step: &Step,
+        at: &At,
+        name: &str,
+        understand: impl FnOnce(Value) -> Result<Value, Error>,
+        expression: &Text,
+    ) -> Result<Decided, Error> {
+        self.decide_by(step, at, name, |scope| {
+            understand(self.renderer.evaluate(expression, &scope.values)?)
+        })
+    }
+
+    fn decide_by(
+        &self,
+        step: &Step,
+        at: &At,
+        name: &str,
+        value: impl FnOnce(&crate::scope::Scope) -> Result<Value, Error>,
+    ) -> Result<Decided, Error> {
+        let attempt = self.attempt_of(&step.id, at, 1);
+        let (execution, run) = (&attempt.execution, &attempt.task);
+        if let Some(value) = self.journal.borrow().decision(execution, run, name)? {
+            return Ok(Decided::Value(value));
+        }
+        if let Some(ended) = self.closing()? {
+            return Ok(Decided::Closing(ended));
+        }
+        let value = value(&self.view(&attempt, &step.id, at))?;
+        self.journal.borrow_mut().decide(execution, run, name, &value)?;
+        Ok(Decided::Value(value))
+    }
+}
+
+/// A decision, or the end of an execution in which none is made any more.
+enum Decided {
+    Value(Value),
+    Closing(Ended),
+}
+
+/// The list that a text stands for.
+fn items(value: Value, text: &Text) -> Result<Value, Error> {
+    let value = match value {
+        Value::String(json) => serde_json::from_str(&json).unwrap_or(Value::String(json)),
+        other => other,
+    };
+    if value.is_array() {
+        return Ok(value);
+    }
+    let message = format!("{} must be a list, for example `[\"a\", \"b\"]`", text.what);
+    Err(crate::document::Problem::new(&text.place, message).into())
+}
