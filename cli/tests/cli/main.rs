@@ -12,4 +12,5 @@ mod crashes;
 mod resume;
 mod runs;
 mod sandbox;
+mod trees;
 mod usage;

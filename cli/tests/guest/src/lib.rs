@@ -10,7 +10,8 @@
 //! - `fail KIND`: an error of that kind; `fail before KIND`: before the handle is known; `fail unborn KIND`: after that,
 //!   before anything is created
 //! - `climb`: an outcome with a file outside of its folder
-//! - `exit CODE`
+//! - `exit CODE`; code 0 goes on
+//! - `evict N`: the cluster takes the pod away in the first N attempts
 //!
 //! It checks what the contract promises it: that the same id always brings the same task.
 
@@ -231,6 +232,16 @@ impl Execution {
                 mode: 0o644,
                 sha256: String::new(),
             }),
+            ["exit", "0"] => {}
+            ["evict", count] => {
+                let attempt: u32 = self.task.id.rsplit('.').next().and_then(|n| n.parse().ok()).expect("an attempt");
+                if attempt <= count.parse().expect("a count") {
+                    outcome.status = Status::Lost;
+                    outcome.reason = Some("evicted".to_owned());
+                    outcome.retryable = true;
+                    outcome.exit_code = None;
+                }
+            }
             ["exit", code] => {
                 outcome.status = Status::Failed;
                 outcome.reason = Some("exit-code".to_owned());
