@@ -135,6 +135,8 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "FILE")]
     pub(crate) defaults: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) values: Values,
+    #[command(flatten)]
     pub(crate) access: Cluster,
 }
 
@@ -148,7 +150,21 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DIR")]
     pub(crate) outputs: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) values: Values,
+    #[command(flatten)]
     pub(crate) access: Cluster,
+}
+
+/// Where `secret` and `kv` in expressions look.
+#[derive(Debug, Args)]
+pub(crate) struct Values {
+    /// A YAML file of names and secrets for `secret('NAME')`, which others must not be able to read; secrets can also be in
+    /// variables SECRET_<NAME>, in Base64
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets: Option<PathBuf>,
+    /// A YAML or JSON file of names and values for `kv('name')`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kv: Option<PathBuf>,
 }
 
 /// How to reach the cluster, and through which runner.

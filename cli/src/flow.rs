@@ -384,7 +384,7 @@ impl TaskDeclaration {
 fn check_expressions(flow: &Flow, renderer: &Renderer) -> Result<(), Problem> {
     let mut known = Known {
         inputs: flow.inputs.iter().map(|input| input.id.as_str()).collect(),
-        outputs: Vec::new(),
+        ..Known::default()
     };
     for task in &flow.tasks {
         for text in task.texts() {

@@ -24,6 +24,7 @@ mod names;
 mod plan;
 mod report;
 mod scope;
+mod secrets;
 mod session;
 mod state;
 mod ui;

@@ -66,6 +66,7 @@ pub(crate) fn plan(
     scope: &Scope,
     renderer: &Renderer,
 ) -> Result<Planned, Problem> {
+    let renderer = &renderer.reading(scope.readable());
     let render = |text: &Text| renderer.render(text, &scope.values);
     // A script cannot open a URI, so a file that is used as text is a mistake.
     let script = |text: &Text| {
@@ -167,6 +168,7 @@ pub(crate) fn config(
     let Some(config) = &declared.config else {
         return Ok(None);
     };
+    let renderer = &renderer.reading(scope.readable());
     let mut render = |text: &str, place: &Place| {
         let what = format!("`taskRunner.config` of task `{}`", declared.id);
         renderer.render(
@@ -191,6 +193,7 @@ pub(crate) fn namespace(
     let Some(node) = declared.options.get("namespace") else {
         return Ok(None);
     };
+    let renderer = &renderer.reading(scope.readable());
     let what = format!("`taskRunner.namespace` of task `{}`", declared.id);
     let place = node.place.clone();
     node.text()

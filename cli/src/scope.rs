@@ -5,13 +5,17 @@
 //! same execution have a URI, so no expression can name another file of the host.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use podrun_host::{Origin, Outcome, origin_folder};
 use serde_json::{Map, Value, json};
 
+use crate::expression::Files;
+use crate::files::Readable;
 use crate::flow::Flow;
 use crate::inputs::{StoredInput, StoredValue};
+use crate::secrets::envs;
 use crate::state::ExecutionDir;
 
 /// The start of every file's URI.
@@ -67,6 +71,7 @@ impl Scope {
             ("outputs", json!({})),
             ("flow", json!({"id": flow.id, "namespace": flow.namespace})),
             ("execution", json!({"id": execution})),
+            ("envs", envs()),
         ];
         Self {
             values: values
@@ -74,6 +79,13 @@ impl Scope {
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
             files,
+        }
+    }
+
+    /// Where an input lies before it is stored.
+    pub(crate) fn found_at(&mut self, input: &str, path: &Path) {
+        if let Some(file) = self.files.get_mut(&format!("{SCHEME}inputs/{input}")) {
+            file.path = path.to_owned();
         }
     }
 
@@ -120,6 +132,12 @@ impl Scope {
             .values
             .insert("taskrun".into(), json!({"id": task_run, "attempt": attempt}));
         scope
+    }
+
+    /// The files for expressions that read them.
+    pub(crate) fn readable(&self) -> Arc<dyn Files> {
+        let files = self.files.iter().map(|(uri, file)| (uri.clone(), file.path.clone()));
+        Arc::new(Readable::new(files.collect()))
     }
 
     /// Add the directories, which the runner decides.

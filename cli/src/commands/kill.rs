@@ -119,7 +119,9 @@ async fn remove(
         let target = if given.kubeconfig.is_some() {
             access.target()?
         } else {
+            let settings = &execution.settings;
             let renderer = session::renderer()?;
+            let renderer = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
             let flow = session::read_flow(&execution.source, execution.settings.defaults.as_deref(), &renderer)?;
             let folder = state.execution(&execution.id);
             let mut scope = Scope::new(&flow, &execution.id, &execution.inputs, &folder);

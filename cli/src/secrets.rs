@@ -1,0 +1,358 @@
+//! Secrets and values for expressions, and what keeps secrets out of all that is shown or kept.
+//!
+//! The operator names files with `--secrets` and `--kv`; secrets also come from variables `SECRET_<NAME>` in Base64, as
+//! Kestra's open-source edition has them. Nothing here writes anything, and no error holds a secret.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use crate::document::{self, Node, nearest};
+use crate::error::{Error, named};
+use crate::expression::{Fault, Sources};
+
+/// The start of the names of variables that hold secrets.
+const VARIABLE: &str = "SECRET_";
+/// The start of the names of variables that expressions see as `envs`.
+const ENVIRONMENT: &str = "ENV_";
+/// A line of a secret that is shorter is too ordinary to be hidden on its own.
+const SHORTEST_LINE: usize = 8;
+
+/// What `secret` and `kv` find. Each secret that was asked for is known to the redactor from then on.
+pub(crate) struct Secrets {
+    file: BTreeMap<String, String>,
+    has_file: bool,
+    values: Map<String, Value>,
+    /// Variables by name, still in Base64.
+    variables: BTreeMap<String, String>,
+    redactor: Redactor,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").finish_non_exhaustive()
+    }
+}
+
+impl Secrets {
+    /// Read the files that were named, and the environment.
+    pub(crate) fn load(secrets: Option<&Path>, values: Option<&Path>) -> Result<Self, Error> {
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        // A value that is no UTF-8 is no Base64 either; an error says so when it is asked for.
+        let variables = variables
+            .filter(|(name, _)| name.starts_with(VARIABLE))
+            .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+            .collect();
+        Ok(Self {
+            file: secrets.map_or(Ok(BTreeMap::new()), read_secrets)?,
+            has_file: secrets.is_some(),
+            values: values.map_or(Ok(Map::new()), read_values)?,
+            variables,
+            redactor: Redactor::default(),
+        })
+    }
+
+    /// What hides the secrets that were used. It goes on learning.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "logs and the journal, which come next, use it")
+    )]
+    pub(crate) fn redactor(&self) -> Redactor {
+        self.redactor.clone()
+    }
+
+    fn find(&self, name: &str) -> Result<String, String> {
+        if let Some(secret) = self.file.get(name) {
+            return Ok(secret.clone());
+        }
+        let Some(variable) = variable(name) else {
+            let names: Vec<&str> = self.file.keys().map(String::as_str).collect();
+            let cure = match nearest(name, &names) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("{}; no variable can have that name", self.add_to_file()),
+            };
+            return Err(format!("there is no secret `{}`: {cure}", name.escape_debug()));
+        };
+        let Some(encoded) = self.variables.get(&variable) else {
+            let mut names: Vec<&str> = self.file.keys().map(String::as_str).collect();
+            names.extend(self.variables.keys().filter_map(|name| name.strip_prefix(VARIABLE)));
+            let near = nearest(name, &names).map_or_else(String::new, |near| format!("did you mean `{near}`? Else "));
+            let cure = self.add_to_file();
+            return Err(format!(
+                "there is no secret `{name}`: {near}{cure}, or set the variable `{variable}` to it in Base64"
+            ));
+        };
+        let packed: String = encoded.split_whitespace().collect();
+        let decoded = STANDARD
+            .decode(packed)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
+        decoded.ok_or_else(|| {
+            format!("the variable `{variable}` does not hold UTF-8 text in Base64: encode it with `base64`")
+        })
+    }
+
+    fn add_to_file(&self) -> &'static str {
+        match self.has_file {
+            true => "add it to the file given with `--secrets`",
+            false => "give a file that has it with `--secrets FILE`",
+        }
+    }
+}
+
+impl Sources for Secrets {
+    fn secret(&self, name: &str) -> Result<String, Fault> {
+        let secret = self.find(name).map_err(Fault)?;
+        self.redactor.add(&secret);
+        Ok(secret)
+    }
+
+    fn kv(&self, key: &str) -> Result<Option<Value>, Fault> {
+        Ok(self.values.get(key).cloned())
+    }
+}
+
+/// The variable that a secret of that name would be in, if one can.
+fn variable(name: &str) -> Option<String> {
+    let fits = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    fits.then(|| format!("{VARIABLE}{}", name.to_ascii_uppercase()))
+}
+
+/// Read a file of names and secrets. It must not be open to everybody.
+fn read_secrets(file: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let mode = fs::metadata(file).map_err(named("read", file))?.permissions().mode();
+    if mode & 0o007 != 0 {
+        return Err(Error::Usage(format!(
+            "everybody on this machine can use the secrets in `{0}`: take that away with `chmod o-rwx {0}`",
+            file.display()
+        )));
+    }
+    let text = fs::read_to_string(file).map_err(named("read", file))?;
+    // The parser's own words may quote what it could not read.
+    let node = document::parse(file, &text).map_err(|problem| {
+        let place = problem.place();
+        Error::Usage(format!(
+            "{place}: the secrets are not valid YAML: write `NAME: 'secret'` on each line"
+        ))
+    })?;
+    let mut secrets = BTreeMap::new();
+    for (key, value) in entries(&node, "secrets")? {
+        let document::Value::Text(secret) = &value.value else {
+            return Err(Error::Usage(format!(
+                "{}: the secret `{}` must be text, not {}: put it in quotes",
+                value.place,
+                key.name,
+                value.kind()
+            )));
+        };
+        if secret.is_empty() {
+            return Err(Error::Usage(format!(
+                "{}: the secret `{}` is empty",
+                value.place, key.name
+            )));
+        }
+        secrets.insert(key.name.clone(), secret.clone());
+    }
+    Ok(secrets)
+}
+
+/// Read a file of keys and values.
+fn read_values(file: &Path) -> Result<Map<String, Value>, Error> {
+    let text = fs::read_to_string(file).map_err(named("read", file))?;
+    let node = document::parse(file, &text)?;
+    let entries = entries(&node, "values")?.iter();
+    Ok(entries
+        .map(|(key, value)| (key.name.clone(), value.to_json()))
+        .collect())
+}
+
+fn entries<'a>(node: &'a Node, what: &str) -> Result<&'a [(document::Key, Node)], Error> {
+    match &node.value {
+        document::Value::Map(entries) => Ok(entries),
+        document::Value::Null => Ok(&[]),
+        _ => Err(Error::Usage(format!(
+            "{}: a file of {what} is a mapping of names to {what}, not {}",
+            node.place,
+            node.kind()
+        ))),
+    }
+}
+
+/// What expressions see as `envs`: variables of ours whose name begins with `ENV_`, in small letters and without it.
+pub(crate) fn envs() -> Value {
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?.strip_prefix(ENVIRONMENT)?.to_lowercase();
+        Some((name, value.into_string().ok()?.into()))
+    });
+    Value::Object(variables.collect())
+}
+
+/// Replaces secrets in text by `***`. Clones share what they know.
+#[derive(Clone, Default)]
+pub(crate) struct Redactor {
+    /// The longest first, so that no part of one stays.
+    hidden: Arc<Mutex<BTreeSet<Longest>>>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Longest(std::cmp::Reverse<usize>, String);
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redactor").finish_non_exhaustive()
+    }
+}
+
+impl Redactor {
+    /// Hide a secret from now on: as it is, in Base64, as JSON has it, and each of its lines, which is how logs come.
+    pub(crate) fn add(&self, secret: &str) {
+        let json = Value::from(secret).to_string();
+        let trimmed = secret.trim();
+        let mut forms = vec![
+            secret.to_owned(),
+            trimmed.to_owned(),
+            json.trim_matches('"').to_owned(),
+            STANDARD.encode(secret),
+            STANDARD.encode(trimmed),
+        ];
+        let lines = trimmed
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.len() >= SHORTEST_LINE);
+        forms.extend(lines.map(str::to_owned));
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        hidden.extend(
+            forms
+                .into_iter()
+                .filter(|form| !form.trim().is_empty())
+                .map(|form| Longest(std::cmp::Reverse(form.len()), form)),
+        );
+    }
+
+    /// The text without the secrets that are known.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "logs and the journal, which come next, use it")
+    )]
+    pub(crate) fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = Cow::Borrowed(text);
+        for Longest(_, secret) in hidden.iter() {
+            if text.contains(secret.as_str()) {
+                text = Cow::Owned(text.replace(secret.as_str(), "***"));
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn file(content: &str, mode: u32) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), content).unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    fn secrets(content: &str, variables: &[(&str, &str)]) -> Secrets {
+        Secrets {
+            file: read_secrets(file(content, 0o600).path()).unwrap(),
+            has_file: true,
+            values: Map::new(),
+            variables: variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            redactor: Redactor::default(),
+        }
+    }
+
+    #[test]
+    fn secrets_come_from_the_file_then_from_variables() {
+        let secrets = secrets(
+            "TOKEN: 'abc'\nmy-key: |\n  line one\n  line two\n",
+            &[("SECRET_TOKEN", "bm8="), ("SECRET_OTHER", "Z2\nVo\n")],
+        );
+        assert_eq!(secrets.secret("TOKEN").unwrap(), "abc");
+        assert_eq!(secrets.secret("my-key").unwrap(), "line one\nline two\n");
+        assert_eq!(secrets.secret("OTHER").unwrap(), "geh");
+        assert_eq!(secrets.secret("other").unwrap(), "geh");
+    }
+
+    #[test]
+    fn what_is_missing_or_broken_is_said_without_values() {
+        let secrets = secrets(
+            "TOKEN: 'abc'\n",
+            &[("SECRET_BROKEN", "s3cret!"), ("SECRET_RAW", "/w==")],
+        );
+        let fault = |name: &str| secrets.secret(name).unwrap_err().to_string();
+        insta::assert_snapshot!(fault("TOKN"), @"there is no secret `TOKN`: did you mean `TOKEN`? Else add it to the file given with `--secrets`, or set the variable `SECRET_TOKN` to it in Base64");
+        insta::assert_snapshot!(fault("PASSWORD"), @"there is no secret `PASSWORD`: add it to the file given with `--secrets`, or set the variable `SECRET_PASSWORD` to it in Base64");
+        insta::assert_snapshot!(fault("my-password"), @"there is no secret `my-password`: add it to the file given with `--secrets`; no variable can have that name");
+        insta::assert_snapshot!(fault("BROKEN"), @"the variable `SECRET_BROKEN` does not hold UTF-8 text in Base64: encode it with `base64`");
+        insta::assert_snapshot!(fault("RAW"), @"the variable `SECRET_RAW` does not hold UTF-8 text in Base64: encode it with `base64`");
+        assert_eq!(
+            format!("{secrets:?} {:?}", secrets.redactor()),
+            "Secrets { .. } Redactor { .. }"
+        );
+    }
+
+    #[test]
+    fn a_file_of_secrets_is_refused_where_others_could_read_it() {
+        let refusal = |content: &str, mode: u32| {
+            let file = file(content, mode);
+            let message = read_secrets(file.path()).unwrap_err().to_string();
+            message.replace(&file.path().display().to_string(), "FILE")
+        };
+        insta::assert_snapshot!(refusal("A: 'b'", 0o644), @"everybody on this machine can use the secrets in `FILE`: take that away with `chmod o-rwx FILE`");
+        insta::assert_snapshot!(refusal("A: 12345678901234567890123", 0o600), @"FILE:1:4: the secret `A` must be text, not a number: put it in quotes");
+        insta::assert_snapshot!(refusal("A: 007", 0o600), @"FILE:1:4: the secret `A` must be text, not a number: put it in quotes");
+        insta::assert_snapshot!(refusal("A: ''", 0o600), @"FILE:1:4: the secret `A` is empty");
+        insta::assert_snapshot!(refusal("s3cret", 0o600), @"FILE:1:1: a file of secrets is a mapping of names to secrets, not text");
+        insta::assert_snapshot!(refusal("A: [s3cret", 0o600), @"FILE:1:4: the secrets are not valid YAML: write `NAME: 'secret'` on each line");
+        assert!(read_secrets(file("A: 'b'", 0o640).path()).is_ok());
+    }
+
+    #[test]
+    fn values_are_yaml_or_json() {
+        let yaml = file("region: eu\nlimits:\n  cpu: 2\n", 0o644);
+        assert_eq!(
+            Value::Object(read_values(yaml.path()).unwrap()),
+            json!({"region": "eu", "limits": {"cpu": 2}})
+        );
+        let json = file("{\"a\": [1, null]}", 0o644);
+        assert_eq!(
+            Value::Object(read_values(json.path()).unwrap()),
+            json!({"a": [1, null]})
+        );
+    }
+
+    #[test]
+    fn used_secrets_are_hidden_in_every_form() {
+        let secrets = secrets(
+            "A: \"pass\\\"word\\n\"\nKEY: |\n  -----BEGIN KEY-----\n  MIIEvQIBADANBg\n  }\nB: unused\n",
+            &[],
+        );
+        let redactor = secrets.redactor();
+        assert_eq!(redactor.redact("pass\"word"), "pass\"word");
+        secrets.secret("A").unwrap();
+        secrets.secret("KEY").unwrap();
+        assert_eq!(redactor.redact("a pass\"word b pass\"word\n"), "a *** b ***");
+        assert_eq!(redactor.redact("{\"x\": \"pass\\\"word\\n\"}"), "{\"x\": \"***\"}");
+        assert_eq!(redactor.redact(&STANDARD.encode("pass\"word\n")), "***");
+        assert_eq!(redactor.redact("  MIIEvQIBADANBg\r\n }"), "  ***\r\n }");
+        assert_eq!(redactor.redact("unused"), "unused");
+    }
+}
