@@ -1,5 +1,6 @@
 //! Drives an execution from wherever the journal says it is to its end.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use podrun_host::{Folders, Outcome, OutputFile, Runner, Target, origin_folder};
@@ -16,6 +17,7 @@ use crate::journal::{Attempt, Execution, Journal, State, TaskRun};
 use crate::plan::{self, Names};
 use crate::report::{self, Report};
 use crate::scope::{Finished, Scope};
+use crate::secrets::changed;
 use crate::state::{ExecutionDir, private_folder};
 use crate::ui::Ui;
 
@@ -170,6 +172,10 @@ impl Driver<'_> {
             Some(task_run) => task_run,
             None => self.prepare(declared, &attempt, scope, &target).await?,
         };
+        // The journal has the names of secrets in their place.
+        let sources = self.renderer.sources();
+        let request = changed(&task_run.request, |text| sources.reveal(text))
+            .map_err(|fault| Error::Usage(format!("cannot go on with task `{}`: {fault}", attempt.task)))?;
         let names = names(&attempt);
         self.ui.show(&[Report::Task {
             task: declared.id.clone(),
@@ -185,9 +191,7 @@ impl Driver<'_> {
             inputs: (!task_run.request.inputs.is_empty()).then_some(inputs),
             outputs: Some(outputs.clone()),
         };
-        let run = self
-            .runner
-            .start(&target, task_run.request.clone(), folders, task_run.cursor.clone());
+        let run = self.runner.start(&target, request, folders, task_run.cursor.clone());
         let follower = Follower {
             journal: &mut *self.journal,
             ui: &mut *self.ui,
@@ -251,7 +255,9 @@ impl Driver<'_> {
         scope.directories(&layout.working_dir, &layout.output_dir);
         let planned = plan::plan(self.flow, declared, &names, &scope, self.renderer)?;
         files::stage(&planned.files, &self.folder.task_inputs(&attempt.task, attempt.number))?;
-        self.journal.prepare(attempt, &planned.task)
+        let sources = self.renderer.sources();
+        let Ok(kept) = changed(&planned.task, |text| Ok::<_, Infallible>(sources.conceal(text)));
+        self.journal.prepare(attempt, &kept)
     }
 
     fn target(&self, declared: &TaskDeclaration, scope: &Scope) -> Result<Target, Error> {

@@ -22,6 +22,7 @@ mod kubeconfig;
 mod lock;
 mod names;
 mod plan;
+mod redact;
 mod report;
 mod scope;
 mod secrets;

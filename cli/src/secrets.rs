@@ -3,28 +3,27 @@
 //! The operator names files with `--secrets` and `--kv`; secrets also come from variables `SECRET_<NAME>` in Base64, as
 //! Kestra's open-source edition has them. Nothing here writes anything, and no error holds a secret.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use podrun_host::Task;
 use serde_json::{Map, Value};
 
 use crate::document::{self, Node, nearest};
 use crate::error::{Error, named};
 use crate::expression::{Fault, Sources};
+use crate::redact::Redactor;
 
 /// The start of the names of variables that hold secrets.
 const VARIABLE: &str = "SECRET_";
 /// The start of the names of variables that expressions see as `envs`.
 const ENVIRONMENT: &str = "ENV_";
-/// A line of a secret that is shorter is too ordinary to be hidden on its own.
-const SHORTEST_LINE: usize = 8;
 
 /// What `secret` and `kv` find. Each secret that was asked for is known to the redactor from then on.
 pub(crate) struct Secrets {
@@ -34,6 +33,8 @@ pub(crate) struct Secrets {
     /// Variables by name, still in Base64.
     variables: BTreeMap<String, String>,
     redactor: Redactor,
+    /// Secrets that were used, by name.
+    used: Mutex<BTreeMap<String, String>>,
 }
 
 impl fmt::Debug for Secrets {
@@ -57,6 +58,7 @@ impl Secrets {
             values: values.map_or(Ok(Map::new()), read_values)?,
             variables,
             redactor: Redactor::default(),
+            used: Mutex::default(),
         })
     }
 
@@ -112,12 +114,107 @@ impl Sources for Secrets {
     fn secret(&self, name: &str) -> Result<String, Fault> {
         let secret = self.find(name).map_err(Fault)?;
         self.redactor.add(&secret);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(name.to_owned(), secret.clone());
         Ok(secret)
     }
 
     fn kv(&self, key: &str) -> Result<Option<Value>, Fault> {
         Ok(self.values.get(key).cloned())
     }
+
+    fn conceal(&self, text: &str) -> String {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut forms: Vec<(String, String)> = Vec::new();
+        for (name, secret) in used.iter() {
+            forms.push((secret.clone(), format!("{BEGIN}{name}{END}")));
+            forms.push((STANDARD.encode(secret), format!("{BEGIN}{ENCODED}{name}{END}")));
+        }
+        // The longest first: one secret may be a part of another.
+        forms.sort_by_key(|(secret, _)| std::cmp::Reverse(secret.len()));
+        let mut concealed = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let found = forms.iter().find(|(secret, _)| rest.starts_with(secret.as_str()));
+            let taken = match found {
+                Some((secret, mark)) => {
+                    concealed.push_str(mark);
+                    secret.len()
+                }
+                None => {
+                    concealed.push(c);
+                    // Where the text has that character itself, no name follows.
+                    concealed.extend((c == BEGIN).then_some(END));
+                    c.len_utf8()
+                }
+            };
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        concealed
+    }
+
+    fn reveal(&self, text: &str) -> Result<String, Fault> {
+        let mut revealed = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once(BEGIN) {
+            revealed.push_str(before);
+            let (name, after) = after.split_once(END).unwrap_or(("", after));
+            revealed.push_str(&match (name, name.strip_prefix(ENCODED)) {
+                ("", _) => BEGIN.to_string(),
+                (_, Some(name)) => STANDARD.encode(self.secret(name)?),
+                (name, None) => self.secret(name)?,
+            });
+            rest = after;
+        }
+        revealed.push_str(rest);
+        Ok(revealed)
+    }
+}
+
+/// What a secret is replaced by where it would be kept: its name between two characters that no text has.
+const BEGIN: char = '\u{e000}';
+const END: char = '\u{e001}';
+/// Before the name of a secret that was there in Base64.
+const ENCODED: char = '\u{e002}';
+
+/// A task with every text changed that may hold a secret.
+pub(crate) fn changed<E>(task: &Task, change: impl Fn(&str) -> Result<String, E>) -> Result<Task, E> {
+    let all = |texts: &[String]| texts.iter().map(|text| change(text)).collect::<Result<Vec<_>, E>>();
+    let mut env = Vec::with_capacity(task.env.len());
+    for (name, value) in &task.env {
+        env.push((name.clone(), change(value)?));
+    }
+    // Options are JSON, in which a secret may look different.
+    let options = match serde_json::from_str(&task.options) {
+        Ok(options) => deep(options, &change)?.to_string(),
+        Err(_) => change(&task.options)?,
+    };
+    Ok(Task {
+        image: change(&task.image)?,
+        command: all(&task.command)?,
+        env,
+        outputs: all(&task.outputs)?,
+        options,
+        ..task.clone()
+    })
+}
+
+fn deep<E>(value: Value, change: &impl Fn(&str) -> Result<String, E>) -> Result<Value, E> {
+    Ok(match value {
+        Value::String(text) => change(&text)?.into(),
+        Value::Array(items) => {
+            let items: Result<Vec<Value>, E> = items.into_iter().map(|item| deep(item, change)).collect();
+            items?.into()
+        }
+        Value::Object(map) => {
+            let mut changed = Map::new();
+            for (key, value) in map {
+                changed.insert(key, deep(value, change)?);
+            }
+            changed.into()
+        }
+        value => value,
+    })
 }
 
 /// The variable that a secret of that name would be in, if one can.
@@ -195,65 +292,6 @@ pub(crate) fn envs() -> Value {
     Value::Object(variables.collect())
 }
 
-/// Replaces secrets in text by `***`. Clones share what they know.
-#[derive(Clone, Default)]
-pub(crate) struct Redactor {
-    /// The longest first, so that no part of one stays.
-    hidden: Arc<Mutex<BTreeSet<Longest>>>,
-}
-
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Longest(std::cmp::Reverse<usize>, String);
-
-impl fmt::Debug for Redactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redactor").finish_non_exhaustive()
-    }
-}
-
-impl Redactor {
-    /// Hide a secret from now on: as it is, in Base64, as JSON has it, and each of its lines, which is how logs come.
-    pub(crate) fn add(&self, secret: &str) {
-        let json = Value::from(secret).to_string();
-        let trimmed = secret.trim();
-        let mut forms = vec![
-            secret.to_owned(),
-            trimmed.to_owned(),
-            json.trim_matches('"').to_owned(),
-            STANDARD.encode(secret),
-            STANDARD.encode(trimmed),
-        ];
-        let lines = trimmed
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.len() >= SHORTEST_LINE);
-        forms.extend(lines.map(str::to_owned));
-        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
-        hidden.extend(
-            forms
-                .into_iter()
-                .filter(|form| !form.trim().is_empty())
-                .map(|form| Longest(std::cmp::Reverse(form.len()), form)),
-        );
-    }
-
-    /// The text without the secrets that are known.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "logs and the journal, which come next, use it")
-    )]
-    pub(crate) fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = Cow::Borrowed(text);
-        for Longest(_, secret) in hidden.iter() {
-            if text.contains(secret.as_str()) {
-                text = Cow::Owned(text.replace(secret.as_str(), "***"));
-            }
-        }
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,6 +314,7 @@ mod tests {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             redactor: Redactor::default(),
+            used: Mutex::default(),
         }
     }
 
@@ -326,6 +365,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_names_secrets_and_can_be_undone() {
+        let secrets = secrets("A: 'word'\nB: 'password'\n'n-1': \"q\\\"\\n\"\n", &[]);
+        let text = "word password q\"\n cGFzc3dvcmQ= wor \u{e000} d";
+        assert_eq!(secrets.conceal("word"), "word");
+        for name in ["A", "B", "n-1"] {
+            secrets.secret(name).unwrap();
+        }
+        let task = Task {
+            id: "word".into(),
+            command: vec!["sh".into(), text.into()],
+            env: vec![("X".into(), "password".into())],
+            options: json!({"labels": {"x": "q\"\n"}}).to_string(),
+            image: "busybox".into(),
+            inputs: Vec::new(),
+            outputs: vec!["*.txt".into()],
+            timeout: None,
+            labels: Vec::new(),
+        };
+        let kept = changed(&task, |text| Ok::<_, Fault>(secrets.conceal(text))).unwrap();
+        let shown = format!("{kept:?}").replace("id: \"word\"", "");
+        for secret in ["word", "q\\\"", "cGFz"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+        let other = self::secrets("A: 'word'\nB: 'password'\n'n-1': \"q\\\"\\n\"\n", &[]);
+        assert_eq!(changed(&kept, |text| other.reveal(text)).unwrap(), task);
+        let gone = self::secrets("A: 'word'", &[]);
+        let fault = changed(&kept, |text| gone.reveal(text)).unwrap_err();
+        insta::assert_snapshot!(fault, @"there is no secret `B`: did you mean `A`? Else add it to the file given with `--secrets`, or set the variable `SECRET_B` to it in Base64");
+    }
+
+    #[test]
     fn values_are_yaml_or_json() {
         let yaml = file("region: eu\nlimits:\n  cpu: 2\n", 0o644);
         assert_eq!(
@@ -337,22 +407,5 @@ mod tests {
             Value::Object(read_values(json.path()).unwrap()),
             json!({"a": [1, null]})
         );
-    }
-
-    #[test]
-    fn used_secrets_are_hidden_in_every_form() {
-        let secrets = secrets(
-            "A: \"pass\\\"word\\n\"\nKEY: |\n  -----BEGIN KEY-----\n  MIIEvQIBADANBg\n  }\nB: unused\n",
-            &[],
-        );
-        let redactor = secrets.redactor();
-        assert_eq!(redactor.redact("pass\"word"), "pass\"word");
-        secrets.secret("A").unwrap();
-        secrets.secret("KEY").unwrap();
-        assert_eq!(redactor.redact("a pass\"word b pass\"word\n"), "a *** b ***");
-        assert_eq!(redactor.redact("{\"x\": \"pass\\\"word\\n\"}"), "{\"x\": \"***\"}");
-        assert_eq!(redactor.redact(&STANDARD.encode("pass\"word\n")), "***");
-        assert_eq!(redactor.redact("  MIIEvQIBADANBg\r\n }"), "  ***\r\n }");
-        assert_eq!(redactor.redact("unused"), "unused");
     }
 }

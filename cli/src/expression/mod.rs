@@ -52,6 +52,14 @@ pub(crate) trait Sources: std::fmt::Debug + Send + Sync {
     fn secret(&self, name: &str) -> Result<String, Fault>;
     /// The value of that key, none if there is none.
     fn kv(&self, key: &str) -> Result<Option<Value>, Fault>;
+    /// A text for keeping: every secret that was used is replaced by its name.
+    fn conceal(&self, text: &str) -> String {
+        text.to_owned()
+    }
+    /// What [`Sources::conceal`] made, with the secrets again.
+    fn reveal(&self, text: &str) -> Result<String, Fault> {
+        Ok(text.to_owned())
+    }
     /// The time, in the time zone that is meant where none is named.
     fn now(&self) -> jiff::Zoned {
         jiff::Zoned::now()
@@ -125,6 +133,11 @@ impl Renderer {
     /// The same with files to read.
     pub(crate) fn reading(&self, files: Arc<dyn Files>) -> Self {
         Self { files, ..self.clone() }
+    }
+
+    /// What the expressions get secrets and values from.
+    pub(crate) fn sources(&self) -> &dyn Sources {
+        self.sources.as_ref()
     }
 
     /// The text with its expressions replaced by their values.
