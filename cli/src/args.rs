@@ -66,6 +66,8 @@ Environment:
   PODRUN_STATE_DIR  where the journal and the files of executions are kept; default: the platform's state folder
   PODRUN_RUNNER     the runner's component, as --runner
   KUBECONFIG        kubeconfig files, merged as kubectl does
+  SECRET_<NAME>     a secret for `secret('NAME')` in expressions, in Base64
+  ENV_<NAME>        what expressions see as `envs.name`
   NO_COLOR          no colours
 
 See `podrun --help` for the exit codes.";
