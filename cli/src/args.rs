@@ -66,6 +66,8 @@ Environment:
   PODRUN_STATE_DIR  where the journal and the files of executions are kept; default: the platform's state folder
   PODRUN_RUNNER     the runner's component, as --runner
   KUBECONFIG        kubeconfig files, merged as kubectl does
+  SECRET_<NAME>     a secret for `secret('NAME')` in expressions, in Base64
+  ENV_<NAME>        what expressions see as `envs.name`
   NO_COLOR          no colours
 
 See `podrun --help` for the exit codes.";
@@ -135,6 +137,8 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "FILE")]
     pub(crate) defaults: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) values: Values,
+    #[command(flatten)]
     pub(crate) access: Cluster,
 }
 
@@ -148,7 +152,21 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DIR")]
     pub(crate) outputs: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) values: Values,
+    #[command(flatten)]
     pub(crate) access: Cluster,
+}
+
+/// Where `secret` and `kv` in expressions look.
+#[derive(Debug, Args)]
+pub(crate) struct Values {
+    /// A YAML file of names and secrets for `secret('NAME')`, which others must not be able to read; secrets can also be in
+    /// variables SECRET_<NAME>, in Base64
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets: Option<PathBuf>,
+    /// A YAML or JSON file of names and values for `kv('name')`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kv: Option<PathBuf>,
 }
 
 /// How to reach the cluster, and through which runner.

@@ -15,10 +15,12 @@ use serde_saphyr::{Location, Spanned};
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    file: Rc<str>,
+    file: Rc<Source>,
     line: u64,
     column: u64,
     layer: Layer,
+    /// The byte of the file at which the value itself begins, which for an alias is elsewhere.
+    byte: Option<usize>,
 }
 
 /// Who says so.
@@ -34,14 +36,55 @@ pub(crate) enum Layer {
     BuiltIn,
 }
 
+/// A file: what errors call it, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Source {
+    name: String,
+    text: String,
+}
+
 impl Place {
     /// A place in no file, for values that the program supplies itself.
     pub(crate) fn built_in() -> Self {
         Self {
-            file: Rc::from("built-in"),
+            file: Rc::new(Source {
+                name: "built-in".to_owned(),
+                text: String::new(),
+            }),
             line: 0,
             column: 0,
             layer: Layer::BuiltIn,
+            byte: None,
+        }
+    }
+
+    /// Where in the file the expression stands that begins at a byte of the value's text; the value's own place where that
+    /// cannot be told.
+    pub(crate) fn within(&self, text: &str, at: usize) -> Self {
+        // Quotes, folding and indentation change a text on its way out of the file, so openers are counted, not bytes.
+        let openers = |text: &str| -> Vec<usize> {
+            let bytes = text.as_bytes();
+            (0..bytes.len())
+                .filter(|index| matches!(bytes.get(*index..*index + 2), Some(b"{{" | b"{%")))
+                .collect()
+        };
+        let number = openers(text).iter().position(|opener| *opener == at);
+        let written = self.byte.and_then(|byte| self.file.text.get(byte..));
+        let (Some(number), Some(byte), Some(written)) = (number, self.byte, written) else {
+            return self.clone();
+        };
+        let Some(offset) = openers(written).get(number).copied() else {
+            return self.clone();
+        };
+        let before = self.file.text.get(..byte + offset).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        let column = before.get(line_start..).unwrap_or_default().chars().count();
+        Self {
+            file: self.file.clone(),
+            line: before.matches('\n').count() as u64 + 1,
+            column: column as u64 + 1,
+            layer: self.layer,
+            byte: self.byte,
         }
     }
 
@@ -51,7 +94,7 @@ impl Place {
     }
 
     pub(crate) fn file(&self) -> &str {
-        &self.file
+        &self.file.name
     }
 
     /// Line and column, from 1; 0 for places in no file.
@@ -63,8 +106,8 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
-            0 => f.write_str(&self.file),
-            line => write!(f, "{}:{line}:{}", self.file, self.column),
+            0 => f.write_str(&self.file.name),
+            line => write!(f, "{}:{line}:{}", self.file.name, self.column),
         }
     }
 }
@@ -113,7 +156,8 @@ impl Problems {
                 column,
                 ..
             } = problem.place.clone();
-            (*other != *file, other, line, column)
+            let other = other.name.clone();
+            (other != file, other, line, column)
         });
         problems.dedup();
         Err(Self(problems))
@@ -171,47 +215,55 @@ pub(crate) struct Key {
 
 /// Parse one YAML document. `name` is what errors call it.
 pub(crate) fn parse(name: &Path, text: &str) -> Result<Node, Problem> {
-    let file: Rc<str> = Rc::from(name.display().to_string());
+    let file = Rc::new(Source {
+        name: name.display().to_string(),
+        text: text.to_owned(),
+    });
     // Snippets would quote neighbouring lines, and those may hold credentials. `n` and `yes` are text, as YAML 1.2 says.
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = place(&file, error.location().unwrap_or(Location::UNKNOWN));
+        let location = error.location().unwrap_or(Location::UNKNOWN);
+        let place = place(&file, location, location);
         Problem::new(&place, format!("not valid YAML: {}", first_line(&error.to_string())))
     })?;
-    Ok(convert(raw, &file, text))
+    Ok(convert(raw, &file))
 }
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-fn place(file: &Rc<str>, location: Location) -> Place {
+fn place(file: &Rc<Source>, referenced: Location, defined: Location) -> Place {
     Place {
         file: file.clone(),
-        line: location.line(),
-        column: location.column(),
+        line: referenced.line(),
+        column: referenced.column(),
         layer: Layer::Itself,
+        byte: defined.span().byte_offset().and_then(|byte| usize::try_from(byte).ok()),
     }
 }
 
-fn convert(raw: Spanned<Raw>, file: &Rc<str>, text: &str) -> Node {
-    let place = place(file, raw.referenced);
+fn convert(raw: Spanned<Raw>, file: &Rc<Source>) -> Node {
+    let place = place(file, raw.referenced, raw.defined);
     let value = match raw.value {
         Raw::Null => Value::Null,
         Raw::Bool(value) => Value::Bool(value),
         Raw::Integer(value) => Value::Integer(value),
-        Raw::Float(value) => Value::Float(value, written(raw.defined, text).unwrap_or_else(|| value.to_string())),
+        Raw::Float(value) => Value::Float(
+            value,
+            written(raw.defined, &file.text).unwrap_or_else(|| value.to_string()),
+        ),
         Raw::Text(value) => Value::Text(value),
-        Raw::List(items) => Value::List(items.into_iter().map(|item| convert(item, file, text)).collect()),
+        Raw::List(items) => Value::List(items.into_iter().map(|item| convert(item, file)).collect()),
         Raw::Map(entries) => Value::Map(
             entries
                 .into_iter()
                 .map(|(key, value)| {
                     let key = Key {
                         name: key.value,
-                        place: self::place(file, key.referenced),
+                        place: self::place(file, key.referenced, key.defined),
                     };
-                    (key, convert(value, file, text))
+                    (key, convert(value, file))
                 })
                 .collect(),
         ),

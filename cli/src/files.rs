@@ -1,5 +1,6 @@
 //! Files on this machine: what a task is given, and where its outputs go.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -8,9 +9,47 @@ use std::path::{Path, PathBuf};
 use podrun_host::{Outcome, OutputFile, origin_folder};
 
 use crate::error::{Error, state};
+use crate::expression::{Fault, Files};
 use crate::faults::{Point, reach};
 use crate::plan::{Content, Staged};
 use crate::state::private_folder;
+
+/// The largest file that an expression may read.
+const LARGEST_TEXT: u64 = 16 << 20;
+
+/// The files of an execution by their URIs, for expressions.
+#[derive(Debug)]
+pub(crate) struct Readable(BTreeMap<String, PathBuf>);
+
+impl Readable {
+    pub(crate) fn new(files: BTreeMap<String, PathBuf>) -> Self {
+        Self(files)
+    }
+}
+
+impl Files for Readable {
+    fn read(&self, uri: &str) -> Result<Vec<u8>, Fault> {
+        let (Some(path), Some(size)) = (self.0.get(uri), self.size(uri)?) else {
+            let cure = "`read` takes the URI of an input or output of this execution";
+            return Err(Fault(format!("there is no such file: {cure}")));
+        };
+        if size > LARGEST_TEXT {
+            let message = "the file is larger than 16 MiB, which is too much for an expression: give it to the task by \
+                           `inputFiles`";
+            return Err(Fault(message.to_owned()));
+        }
+        fs::read(path).map_err(|error| Fault(format!("the file cannot be read: {}", error.kind())))
+    }
+
+    fn size(&self, uri: &str) -> Result<Option<u64>, Fault> {
+        let Some(path) = self.0.get(uri) else { return Ok(None) };
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Fault(format!("the file cannot be looked at: {}", error.kind()))),
+        }
+    }
+}
 
 /// Fill the folder that becomes the task's `/inputs`. What an interrupted call left there is replaced.
 pub(crate) fn stage(files: &[Staged], folder: &Path) -> Result<(), Error> {

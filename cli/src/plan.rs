@@ -70,6 +70,7 @@ pub(crate) fn plan(
     scope: &Scope,
     renderer: &Renderer,
 ) -> Result<Planned, Problem> {
+    let renderer = &renderer.reading(scope.readable());
     let render = |text: &Text| renderer.render(text, &scope.values);
     // A script cannot open a URI, so a file that is used as text is a mistake.
     let script = |text: &Text| {
@@ -218,6 +219,7 @@ pub(crate) fn config(
     let Some(config) = &declared.script.config else {
         return Ok(None);
     };
+    let renderer = &renderer.reading(scope.readable());
     let mut render = |text: &str, place: &Place| {
         let what = format!("`taskRunner.config` of task `{}`", declared.step.id);
         renderer.render(
@@ -242,6 +244,7 @@ pub(crate) fn namespace(
     let Some(node) = declared.script.options.get("namespace") else {
         return Ok(None);
     };
+    let renderer = &renderer.reading(scope.readable());
     let what = format!("`taskRunner.namespace` of task `{}`", declared.step.id);
     let place = node.place.clone();
     node.text()

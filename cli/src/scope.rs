@@ -5,14 +5,20 @@
 //! same execution have a URI, so no expression can name another file of the host.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use podrun_host::{Origin, Outcome, origin_folder};
 use serde_json::{Map, Value, json};
 
 use crate::at::{At, Round, task_of};
+use crate::document::{Node, Problem};
+use crate::expression::{Files, Renderer, Text};
+use crate::files::Readable;
 use crate::flow::Flow;
 use crate::inputs::{StoredInput, StoredValue};
+use crate::report::time;
+use crate::secrets::envs;
 use crate::state::ExecutionDir;
 
 /// The start of every file's URI.
@@ -43,8 +49,14 @@ pub(crate) struct Finished {
 }
 
 impl Scope {
-    /// What is known before any task has run.
-    pub(crate) fn new(flow: &Flow, execution: &str, inputs: &[StoredInput], folder: &ExecutionDir) -> Self {
+    /// What is known before any task has run. `started` is in milliseconds since the Unix epoch.
+    pub(crate) fn new(
+        flow: &Flow,
+        execution: &str,
+        started: i64,
+        inputs: &[StoredInput],
+        folder: &ExecutionDir,
+    ) -> Self {
         let mut files = BTreeMap::new();
         let mut values = Map::new();
         for input in inputs {
@@ -68,7 +80,13 @@ impl Scope {
             ("inputs", Value::Object(values)),
             ("outputs", json!({})),
             ("flow", json!({"id": flow.id, "namespace": flow.namespace})),
-            ("execution", json!({"id": execution})),
+            (
+                "execution",
+                json!({"id": execution, "originalId": execution, "startDate": time(started), "state": "RUNNING"}),
+            ),
+            ("envs", envs()),
+            ("vars", flow.variables.as_ref().map_or_else(|| json!({}), Node::to_json)),
+            ("globals", json!({})),
         ];
         Self {
             values: values
@@ -76,6 +94,21 @@ impl Scope {
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
             files,
+        }
+    }
+
+    /// Add the flow's labels, whose texts may use all that is known by now.
+    pub(crate) fn label(&mut self, flow: &Flow, renderer: &Renderer) -> Result<(), Problem> {
+        let label = |(name, text): &(String, Text)| Ok((name.clone(), renderer.render(text, &self.values)?.into()));
+        let labels: Map<String, Value> = flow.labels.iter().map(label).collect::<Result<_, Problem>>()?;
+        self.values.insert("labels".into(), labels.into());
+        Ok(())
+    }
+
+    /// Where an input lies before it is stored.
+    pub(crate) fn found_at(&mut self, input: &str, path: &Path) {
+        if let Some(file) = self.files.get_mut(&format!("{SCHEME}inputs/{input}")) {
+            file.path = path.to_owned();
         }
     }
 
@@ -123,7 +156,7 @@ impl Scope {
         let mut scope = self.clone();
         let mut insert = |name: &str, value: Value| scope.values.insert(name.to_owned(), value);
         insert("task", json!({"id": task}));
-        let mut own = json!({"id": task_run, "attempt": attempt});
+        let mut own = json!({"id": task_run, "attempt": attempt, "attemptsCount": attempt});
         // The innermost round is the task's own, those around it are its parents'.
         let mut rounds = at.rounds.iter().rev();
         if let (Some(round), Value::Object(own)) = (rounds.next(), &mut own) {
@@ -142,6 +175,12 @@ impl Scope {
             insert("error", error.clone());
         }
         scope
+    }
+
+    /// The files for expressions that read them.
+    pub(crate) fn readable(&self) -> Arc<dyn Files> {
+        let files = self.files.iter().map(|(uri, file)| (uri.clone(), file.path.clone()));
+        Arc::new(Readable::new(files.collect()))
     }
 
     /// Add the directories, which the runner decides.

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use podrun_host::{Host, Options, Runner};
@@ -13,6 +14,7 @@ use crate::error::{Error, named};
 use crate::expression::Renderer;
 use crate::flow::{self, Flow};
 use crate::journal::{Execution, Journal, Settings};
+use crate::secrets::Secrets;
 use crate::state::cache_dir;
 
 /// The file name of the runner's component beside this program.
@@ -21,6 +23,11 @@ const COMPONENT: &str = "podrun-runner.wasm";
 /// The renderer for expressions.
 pub(crate) fn renderer() -> Result<Renderer, Error> {
     Renderer::new().map_err(|error| Error::Internal(format!("failed to set up expressions: {error}")))
+}
+
+/// The same with the secrets and values of an execution.
+pub(crate) fn renderer_with(secrets: Option<&Path>, kv: Option<&Path>, renderer: &Renderer) -> Result<Renderer, Error> {
+    Ok(renderer.with(Arc::new(Secrets::load(secrets, kv)?)))
 }
 
 /// Read a flow with the operator's defaults.
@@ -97,6 +104,8 @@ pub(crate) fn open_flow(
         defaults,
         runner: path(&given.access.runner, before.and_then(|before| before.runner.as_ref()))?,
         outputs,
+        secrets: path(&given.values.secrets, before.and_then(|before| before.secrets.as_ref()))?,
+        kv: path(&given.values.kv, before.and_then(|before| before.kv.as_ref()))?,
         access: match needed {
             true => access(&given.access, before.map(|before| &before.access))?,
             false => Access::None,

@@ -10,6 +10,7 @@ use crate::engine;
 use crate::error::{Ended, Error};
 use crate::inputs::StoredInput;
 use crate::names;
+use crate::journal::now;
 use crate::plan;
 use crate::scope::Scope;
 use crate::session;
@@ -65,10 +66,12 @@ fn places(arguments: &args::Doctor, access: &crate::access::Access) -> Result<Ve
             unknown: None,
         }]);
     };
+    let values = &arguments.values;
     let renderer = session::renderer()?;
+    let renderer = session::renderer_with(values.secrets.as_deref(), values.kv.as_deref(), &renderer)?;
     let flow = session::read_flow(file, arguments.defaults.as_deref(), &renderer)?;
     let inputs: [StoredInput; 0] = [];
-    let scope = Scope::new(&flow, "doctor", &inputs, &StateDir::open()?.execution("doctor"));
+    let scope = Scope::new(&flow, "doctor", now(), &inputs, &StateDir::open()?.execution("doctor"));
     let each = flow.scripts().into_iter().map(|declared| {
         let mut name = match &declared.script.config {
             Some(_) => format!("`taskRunner.config` of task `{}`", declared.step.id),

@@ -119,10 +119,12 @@ async fn remove(
         let target = if given.kubeconfig.is_some() {
             access.target()?
         } else {
+            let settings = &execution.settings;
             let renderer = session::renderer()?;
+            let renderer = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
             let flow = session::read_flow(&execution.source, execution.settings.defaults.as_deref(), &renderer)?;
             let folder = state.execution(&execution.id);
-            let scope = engine::scope_so_far(&flow, execution, &folder, journal)?;
+            let scope = engine::scope_so_far(&flow, &renderer, execution, &folder, journal)?;
             let task = task_of(&task_run.attempt.task);
             let Some(declared) = flow.scripts().into_iter().find(|declared| declared.step.id == task) else {
                 return Err(Error::Conflict(format!(

@@ -11,7 +11,7 @@ use crate::expression::Renderer;
 use crate::flow::Flow;
 use crate::inputs::{self, Input, InputValue, StoredInput, StoredValue};
 use crate::interrupt::Interrupts;
-use crate::journal::{Attempt, Execution, Journal, NewExecution, Settings, State};
+use crate::journal::{Attempt, Execution, Journal, NewExecution, Settings, State, now};
 use crate::lock::{Claim, holder};
 use crate::plan;
 use crate::report::Report;
@@ -31,6 +31,7 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
     let renderer = session::renderer()?;
     let before = known.as_ref().map(|known| &known.settings);
     let (flow, settings) = session::open_flow(&arguments.flow, &arguments.settings, before, &renderer)?;
+    let renderer = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
     let given = inputs::parse(&arguments.inputs)?;
     if let Some(execution) = known {
         session::same_flow(&flow, &execution)?;
@@ -87,6 +88,7 @@ pub(crate) async fn attach(arguments: &args::Attach, ui: &mut dyn Ui) -> Result<
     let renderer = session::renderer()?;
     let before = Some(&execution.settings);
     let (flow, settings) = session::open_flow(&execution.source, &arguments.settings, before, &renderer)?;
+    let renderer = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
     session::same_flow(&flow, &execution)?;
     go_on(execution, settings, &flow, &renderer, &state, &mut journal, ui).await
 }
@@ -197,8 +199,14 @@ async fn preflight(
         .describe()
         .await
         .map_err(|source| Error::Runner { task: None, source })?;
-    let inputs: Vec<StoredInput> = inputs.iter().map(preview).collect();
-    let scope = Scope::new(flow, id, &inputs, folder);
+    let stored: Vec<StoredInput> = inputs.iter().map(preview).collect();
+    let mut scope = Scope::new(flow, id, now(), &stored, folder);
+    for input in inputs {
+        if let InputValue::File(path) = &input.value {
+            scope.found_at(&input.id, path);
+        }
+    }
+    scope.label(flow, renderer)?;
     for declared in flow.scripts() {
         known_names(
             &described.task_schema,

@@ -86,6 +86,8 @@ pub(crate) async fn drive(parts: Parts<'_>, interrupts: &mut Interrupts) -> Resu
         journal,
         ui,
     } = parts;
+    let mut scope = Scope::new(flow, &execution.id, execution.started, &execution.inputs, folder);
+    scope.label(flow, renderer)?;
     let engine = Engine {
         flow,
         renderer,
@@ -95,7 +97,7 @@ pub(crate) async fn drive(parts: Parts<'_>, interrupts: &mut Interrupts) -> Resu
         journal: RefCell::new(journal),
         ui: RefCell::new(ui),
         intent: watch::Sender::new(Intent::Run),
-        scope: RefCell::new(Scope::new(flow, &execution.id, &execution.inputs, folder)),
+        scope: RefCell::new(scope),
         ended: Cell::new(0),
         failed: RefCell::new(Vec::new()),
     };
@@ -275,11 +277,13 @@ impl Engine<'_> {
 /// Everything that tasks of an execution gave back so far, as a task outside of every ForEach sees it.
 pub(crate) fn scope_so_far(
     flow: &Flow,
+    renderer: &Renderer,
     execution: &Execution,
     folder: &ExecutionDir,
     journal: &Journal,
 ) -> Result<Scope, Error> {
-    let mut scope = Scope::new(flow, &execution.id, &execution.inputs, folder);
+    let mut scope = Scope::new(flow, &execution.id, execution.started, &execution.inputs, folder);
+    scope.label(flow, renderer)?;
     for task_run in journal.task_runs(&execution.id)? {
         let vars = journal.outputs(task_run.id)?;
         let (name, attempt) = (task_run.attempt.task, task_run.attempt.number);

@@ -1,5 +1,6 @@
 //! A script in a pod: begun, taken up or tried again, and brought to its end.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use podrun_host::{Folders, Outcome, OutputFile, Status, Target, origin_folder};
@@ -16,6 +17,7 @@ use crate::journal::{Attempt, State, TaskRun, now};
 use crate::plan;
 use crate::report::{self, Report};
 use crate::scope::{Finished, Scope};
+use crate::secrets::changed;
 use crate::state::private_folder;
 
 impl Engine<'_> {
@@ -175,6 +177,10 @@ impl Engine<'_> {
         let Some(request) = &task_run.request else {
             return Err(Error::Internal(format!("task run `{}` has no request", attempt.task)));
         };
+        // The journal has the names of secrets in their place.
+        let sources = self.renderer.sources();
+        let request = changed(request, |text| sources.reveal(text))
+            .map_err(|fault| Error::Usage(format!("cannot go on with task `{}`: {fault}", attempt.task)))?;
         self.show(Report::Task {
             task: attempt.task.clone(),
             taskrun: names(attempt).task_run(),
@@ -192,7 +198,7 @@ impl Engine<'_> {
         let run = self
             .runner
             .start(&target, request.clone(), folders, task_run.cursor.clone());
-        match self.follow(run, &task_run, request).await {
+        match self.follow(run, &task_run, &request).await {
             Ok(Followed::Ended { outcome, left }) => {
                 self.conclude(&task_run, &outcome, false)?;
                 self.note_left(&task_run, left)?;
@@ -242,7 +248,9 @@ impl Engine<'_> {
         scope.directories(&layout.working_dir, &layout.output_dir);
         let planned = plan::plan(self.flow, declared, &names, &scope, self.renderer)?;
         files::stage(&planned.files, &self.folder.task_inputs(&attempt.task, attempt.number))?;
-        self.journal.borrow_mut().prepare(attempt, &planned.task)
+        let sources = self.renderer.sources();
+        let Ok(kept) = changed(&planned.task, |text| Ok::<_, Infallible>(sources.conceal(text)));
+        self.journal.borrow_mut().prepare(attempt, &kept)
     }
 
     fn target(&self, declared: ScriptStep<'_>, scope: &Scope) -> Result<Target, Error> {

@@ -12,6 +12,10 @@ pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &[String], renderer: &
     let mut names = Names {
         renderer,
         inputs: Vec::new(),
+        vars: flow.variables.iter().flat_map(Node::entries).map(|(key, _)| key.name.as_str()).collect(),
+        labels: flow.labels.iter().map(|(name, _)| name.as_str()).collect(),
+        each: false,
+        errors: false,
         ended: unread.to_vec(),
         problems: Vec::new(),
     };
@@ -34,7 +38,7 @@ pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &[String], renderer: &
         names.text(label);
     }
     names.list(&flow.tasks);
-    names.list(&flow.errors);
+    names.errors(&flow.errors);
     names.list(&flow.finally);
     for output in &flow.outputs {
         names.text(&output.value);
@@ -45,6 +49,12 @@ pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &[String], renderer: &
 struct Names<'a> {
     renderer: &'a Renderer,
     inputs: Vec<&'a str>,
+    vars: Vec<&'a str>,
+    labels: Vec<&'a str>,
+    /// We are inside of a ForEach.
+    each: bool,
+    /// We are among the tasks of `errors`.
+    errors: bool,
     /// Tasks that have ended where we are.
     ended: Vec<String>,
     problems: Vec<Problem>,
@@ -55,6 +65,10 @@ impl Names<'_> {
         let known = Known {
             inputs: self.inputs.clone(),
             outputs: self.ended.iter().map(String::as_str).collect(),
+            vars: self.vars.clone(),
+            labels: self.labels.clone(),
+            each: self.each,
+            errors: self.errors,
         };
         self.problems.extend(self.renderer.check(text, &known).err());
     }
@@ -96,8 +110,14 @@ impl Names<'_> {
                 self.apart(&each);
                 self.ends(body);
             }
-            Kind::Sequential { body } | Kind::ForEach { body, .. } => {
+            Kind::Sequential { body } => {
                 self.list(&body.tasks);
+                self.ends(body);
+            }
+            Kind::ForEach { body, .. } => {
+                let outside = std::mem::replace(&mut self.each, true);
+                self.list(&body.tasks);
+                self.each = outside;
                 self.ends(body);
             }
             Kind::If { body, otherwise, .. } => {
@@ -116,7 +136,13 @@ impl Names<'_> {
     }
 
     fn ends(&mut self, body: &Body) {
-        self.list(&body.errors);
+        self.errors(&body.errors);
         self.list(&body.finally);
+    }
+
+    fn errors(&mut self, steps: &[Step]) {
+        let outside = std::mem::replace(&mut self.errors, true);
+        self.list(steps);
+        self.errors = outside;
     }
 }

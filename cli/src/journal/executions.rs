@@ -48,6 +48,11 @@ pub(crate) struct Settings {
     /// The component, if one was named.
     pub(crate) runner: Option<PathBuf>,
     pub(crate) outputs: Option<PathBuf>,
+    /// Where secrets and values are; not what they are.
+    #[serde(default)]
+    pub(crate) secrets: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) kv: Option<PathBuf>,
     pub(crate) access: Access,
 }
 

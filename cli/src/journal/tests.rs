@@ -12,6 +12,8 @@ fn settings() -> Settings {
         defaults: Some("/d.yaml".into()),
         runner: None,
         outputs: None,
+        secrets: Some("/s.yaml".into()),
+        kv: None,
         access: Access::None,
     }
 }

@@ -38,7 +38,7 @@ fn planned(kind: &str, task: &str) -> Result<Planned, String> {
     ];
     let dir = tempfile::tempdir().unwrap();
     let folder = StateDir::at(dir.path().join("state")).unwrap().execution("x");
-    let mut scope = Scope::new(&flow, "x", &inputs, &folder);
+    let mut scope = Scope::new(&flow, "x", 0, &inputs, &folder);
     scope.add(&finished(), &At::default(), &folder);
     let names = Names {
         execution: "x",

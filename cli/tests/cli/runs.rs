@@ -255,3 +255,61 @@ fn a_broken_kubeconfig_is_no_concern_of_a_flow_with_configs() {
     let mut command = sandbox.command(&["run", "flow.yaml"]);
     finished(command.env("KUBECONFIG", "/nosuch/config")).expect(0);
 }
+
+#[test]
+fn secrets_and_values_reach_the_task_and_nothing_that_is_kept() {
+    let sandbox = Sandbox::new();
+    let secrets = sandbox.write("secrets.yaml", "TOKEN: 's3cret-value'\n");
+    std::fs::set_permissions(&secrets, std::fs::Permissions::from_mode(0o600)).unwrap();
+    sandbox.write("values.yaml", "count: 2\n");
+    sandbox.write("data", "a text");
+    sandbox.write(
+        "flow.yaml",
+        "
+id: f
+namespace: n
+inputs: [{id: file, type: FILE}]
+tasks:
+  - id: one
+    type: io.kestra.plugin.scripts.shell.Commands
+    containerImage: busybox
+    taskRunner: {config: {masterUrl: https://ok, oauthToken: \"{{ secret('OTHER') }}\"}}
+    env: {T: \"{{ secret('TOKEN') }} {{ secret('TOKEN') | base64encode }}\"}
+    commands: [\"say {{ kv('count') }}\", \"publish text {{ read(inputs.file) | length }}\", wait]
+",
+    );
+    let arguments = ["run", "flow.yaml", "-i", "file=@data", "--execution-id", "x"];
+    let missing = sandbox.podrun(&arguments).expect(2);
+    assert!(
+        missing.error.contains("there is no secret `OTHER`"),
+        "{}",
+        missing.error
+    );
+    let given = ["--secrets", "secrets.yaml", "--kv", "values.yaml"];
+    let mut command = sandbox.command(&[&arguments[..], &given[..]].concat());
+    let mut running = Sandbox::start_command(command.env("SECRET_OTHER", "czNjcmV0LW90aGVy"));
+    running.await_line("line 1");
+    running.signal("KILL");
+    running.wait();
+    for secret in ["s3cret-value", "czNjcmV0LXZhbHVl", "s3cret-other"] {
+        // The folder of the execution is where this runner's cluster lies.
+        for entry in std::fs::read_dir(sandbox.path("state")).unwrap() {
+            let path = entry.unwrap().path();
+            let content = if path.is_file() {
+                std::fs::read(&path).unwrap()
+            } else {
+                Vec::new()
+            };
+            let found = content.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret} in {}", path.display());
+        }
+    }
+    sandbox.let_go("x", "one");
+    // The files are where they were; a task that is taken up must be the same one.
+    let resumed = finished(
+        sandbox
+            .command(&["attach", "x"])
+            .env("SECRET_OTHER", "czNjcmV0LW90aGVy"),
+    );
+    assert_eq!(resumed.code, Some(0), "{}", resumed.error);
+}

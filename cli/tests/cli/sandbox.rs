@@ -104,7 +104,11 @@ impl Sandbox {
 
     /// Start the program, and read its standard output.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
-        let mut command = self.command(arguments);
+        Self::start_command(&mut self.command(arguments))
+    }
+
+    /// Start a command of the program, and read its standard output.
+    pub(crate) fn start_command(command: &mut Command) -> Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         Running {

@@ -151,7 +151,7 @@ fn the_doctor_looks_at_every_namespace_of_a_flow_once() {
     ok    reachable team
     ok    cluster: `taskRunner.config` of task `b`, namespace `jobs`
     ok    reachable jobs
-    warn  flow.yaml:9:128: cannot render `{{ inputs.where }}` in `taskRunner.namespace` of task `e`: `inputs` has no `where`: there is none to refer to; the namespace of its config is looked at instead
+    warn  flow.yaml:9:129: cannot render `{{ inputs.where }}` in `taskRunner.namespace` of task `e`: `inputs` has no `where`: there is none to refer to; the namespace of its config is looked at instead
     ");
     let help = sandbox.podrun(&["doctor", "--help"]).expect(0).out;
     assert!(help.contains("Images are not looked at"), "{help}");
