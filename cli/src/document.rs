@@ -115,7 +115,8 @@ impl Problems {
             } = problem.place.clone();
             (*other != *file, other, line, column)
         });
-        problems.dedup();
+        // A default is wrong once, however many tasks it applies to.
+        problems.dedup_by(|one, other| one == other || (one.place == other.place && one.place.layer != Layer::Itself));
         Err(Self(problems))
     }
 
@@ -176,13 +177,16 @@ pub(crate) fn parse(name: &Path, text: &str) -> Result<Node, Problem> {
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = place(&file, error.location().unwrap_or(Location::UNKNOWN));
-        Problem::new(&place, format!("not valid YAML: {}", first_line(&error.to_string())))
+        Problem::new(&place, format!("not valid YAML: {}", reason(&error.to_string())))
     })?;
     Ok(convert(raw, &file, text))
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// What the parser says, without the place, which is said already, and without advice for programs.
+fn reason(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    let end = [" at line ", ", set "].iter().filter_map(|mark| line.find(mark)).min();
+    end.and_then(|end| line.get(..end)).unwrap_or(line)
 }
 
 fn place(file: &Rc<str>, location: Location) -> Place {

@@ -23,6 +23,17 @@ pub(super) struct Reader<'a> {
     pub(super) problems: Vec<Problem>,
     /// Ids of tasks that could not be read. What refers to them is no mistake of its own.
     pub(super) unread: Vec<String>,
+    /// Every task with its defaults, in the order of the file.
+    pub(super) effective: Vec<Effective>,
+}
+
+/// A task with its defaults. Each value's place says who said it.
+#[derive(Clone, Debug)]
+pub(crate) struct Effective {
+    pub(crate) id: String,
+    /// The name of today of the task's type.
+    pub(crate) kind: &'static str,
+    pub(crate) node: Node,
 }
 
 /// Properties that hold tasks.
@@ -84,12 +95,17 @@ impl Reader<'_> {
     }
 
     /// The task with its defaults.
-    fn effective(&mut self, node: &Node, kind: &TaskType, owner: &str) -> Option<Node> {
+    fn effective(&mut self, node: &Node, kind: &'static TaskType, owner: &str) -> Option<Node> {
         match defaults::apply(node, &kind.name, self.defaults, self.schemas) {
             Ok(effective) => {
                 if let Some(schema) = self.schemas.definition(&kind.name) {
                     self.problems.extend(check(&effective, schema, self.schemas, owner));
                 }
+                self.effective.push(Effective {
+                    id: node.get("id").and_then(Node::text).unwrap_or_default(),
+                    kind: &kind.name,
+                    node: effective.clone(),
+                });
                 Some(effective)
             }
             Err(problem) => {

@@ -137,7 +137,7 @@ fn mistakes_in_a_task() {
     insta::assert_snapshot!(refusal("containerimage: busybox\ncommands: [a]"), @"flow.yaml:5:5: unknown property of task `t`: `containerimage`: did you mean `containerImage`?");
     insta::assert_snapshot!(refusal("containerImage: busybox\nscript: a"), @"
     flow.yaml:3:5: task `t` needs `commands`: commands, run one after the other in one shell
-    flow.yaml:6:5: unknown property of task `t`: `script`: known are `allowFailure`, `beforeCommands`, `commands`, `containerImage`, `description`, `disabled`, `env`, `failFast`, `id`, `inputFiles`, `interpreter`, `namespaceFiles`, `outputFiles`, `retry`, `runIf`, `targetOS`, `taskRunner`, `timeout`, `type`, `warningOnStdErr`
+    flow.yaml:6:5: unknown property of task `t`: `script`: only types that end in `.Script` have it
     ");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: []"), @"flow.yaml:6:15: `commands` of task `t` has too few items: list at least 1");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: echo"), @"flow.yaml:6:15: `commands` of task `t` must be a list, not text");

@@ -14,7 +14,7 @@ impl Script {
     }
 
     /// Every text of the script of task `id`, its runner's options and config included.
-    fn texts(&self, id: &str) -> Vec<Text> {
+    pub(crate) fn texts(&self, id: &str) -> Vec<Text> {
         let mut all = vec![self.image.clone()];
         match &self.code {
             Code::Commands(commands) => all.extend_from_slice(commands),

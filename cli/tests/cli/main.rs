@@ -9,7 +9,10 @@
 
 #[cfg(feature = "faults")]
 mod crashes;
+mod describe;
+mod mistakes;
 mod resume;
 mod runs;
 mod sandbox;
+mod seeds;
 mod usage;

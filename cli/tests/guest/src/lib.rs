@@ -42,9 +42,8 @@ impl Guest for FolderRunner {
         Descriptor {
             name: "folder".to_owned(),
             version: "1".to_owned(),
-            config_schema: r#"{"properties": {"masterUrl": {}, "oauthToken": {}, "kubeconfig": {}, "context": {}}}"#
-                .to_owned(),
-            task_schema: r#"{"properties": {"namespace": {}, "delete": {}, "pullPolicy": {}}}"#.to_owned(),
+            config_schema: include_str!("config.schema.json").to_owned(),
+            task_schema: include_str!("task.schema.json").to_owned(),
         }
     }
 
@@ -118,7 +117,7 @@ impl Guest for FolderRunner {
         if task.options.contains("Bad") {
             return Err(Error::InvalidArgument("options.namespace: Bad is no name".to_owned()));
         }
-        Ok(task.id)
+        Ok(serde_json::json!({"kind": "Pod", "metadata": {"name": task.id}, "inputs": task.inputs.len()}).to_string())
     }
 }
 
