@@ -4,6 +4,7 @@
 //! at once.
 
 mod inputs;
+#[cfg_attr(not(test), expect(dead_code, reason = "the engine reads the rest of it"))]
 pub(crate) mod model;
 mod names;
 mod tasks;

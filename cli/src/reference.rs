@@ -234,7 +234,11 @@ fn kind(schemas: &Schemas, schema: &Value) -> String {
     {
         let mut words: Vec<String> = Vec::new();
         for branch in branches {
-            let word = kind(schemas, branch);
+            let word = match branch.get("pattern").and_then(Value::as_str) {
+                // That an expression may stand for a value need not be said each time.
+                Some("\\{\\{") => continue,
+                _ => kind(schemas, branch),
+            };
             if word != "nothing" && !words.contains(&word) {
                 words.push(word);
             }
@@ -265,11 +269,11 @@ fn kind(schemas: &Schemas, schema: &Value) -> String {
         "number" => "a number".to_owned(),
         "boolean" => "true or false".to_owned(),
         "array" => match schema.get("items") {
-            Some(items) => format!("a list, each item {}", kind(schemas, items)),
+            Some(items) => format!("a list (each item {})", kind(schemas, items)),
             None => "a list".to_owned(),
         },
         "object" => match schema.get("additionalProperties").filter(|values| values.is_object()) {
-            Some(values) => format!("a mapping of names to {}", kind(schemas, values)),
+            Some(values) => format!("a mapping (of names to {})", kind(schemas, values)),
             None => "a mapping".to_owned(),
         },
         _ => "nothing".to_owned(),

@@ -22,7 +22,7 @@ use crate::state::StateDir;
 use crate::types::Schemas;
 
 /// Stands for a cluster where none is asked: an address, so that no name has to be looked up.
-pub(crate) const NOWHERE: &str = r#"{"masterUrl": "https://127.0.0.1", "oauthToken": "none"}"#;
+pub(crate) const NOWHERE: &str = r#"{"masterUrl": "https://127.0.0.1", "oauthToken": "none", "trustCerts": true}"#;
 
 /// Find every mistake in flows and in the operator's defaults.
 pub(crate) async fn validate(arguments: &args::Validate, json: bool) -> Result<Ended, Error> {

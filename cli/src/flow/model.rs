@@ -138,7 +138,7 @@ pub(crate) enum Kind {
         message: Option<Text>,
     },
     /// Looks a GKE cluster up.
-    GkeCluster(GkeCluster),
+    GkeCluster(Box<GkeCluster>),
     /// Fetches a Google access token.
     OauthToken(GoogleAuth),
 }

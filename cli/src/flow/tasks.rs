@@ -7,9 +7,9 @@ use super::model::{
     Values,
 };
 use super::values::{Ids, one_or_many, owner, pairs};
-use crate::defaults::{self, PluginDefault, RUNNER_TYPES};
+use crate::defaults::{self, PluginDefault};
 use crate::document::typed::{self, named, text_of};
-use crate::document::{Node, Problem, Value, listed, nearest};
+use crate::document::{Node, Problem, Value};
 use crate::types::check::check;
 use crate::types::common::{Common, RetryKind, Tasks};
 use crate::types::control::{Ends, ForEach, If, Inner, Parallel, Switch};
@@ -203,12 +203,12 @@ impl Reader<'_> {
             }
             TaskKind::GkeCluster => {
                 let cluster: types::google::Cluster = part(node, owner)?;
-                Kind::GkeCluster(GkeCluster {
+                Kind::GkeCluster(Box::new(GkeCluster {
                     auth: google_auth(node, owner)?,
                     cluster: cluster.cluster_id,
                     zone: cluster.cluster_zone,
                     project: cluster.cluster_project_id,
-                })
+                }))
             }
             TaskKind::OauthToken => Kind::OauthToken(google_auth(node, owner)?),
         };
@@ -324,7 +324,7 @@ fn script(node: &Node, owner: &str, language: super::Language, code: Code) -> Re
         let message = format!("{owner} needs `containerImage`, for example `containerImage: debian:stable-slim`");
         return Err(Problem::new(&node.place, message));
     };
-    let (options, config) = runner(pod.task_runner, owner)?;
+    let (options, config) = runner(pod.task_runner);
     let inputs = match &pod.input_files {
         Some(node) if !matches!(node.value, Value::Map(_)) => {
             InputFiles::Expression(required_text(node, "inputFiles", owner)?)
@@ -383,21 +383,10 @@ fn output_pattern(item: &Node, path: &str, owner: &str) -> Result<OutputPattern,
 }
 
 /// The task runner's options and its config.
-fn runner(node: Option<Node>, owner: &str) -> Result<(Node, Option<Node>), Problem> {
+fn runner(node: Option<Node>) -> (Node, Option<Node>) {
     let Some(node) = node else {
-        return Ok((Node::built_in(Value::Map(Vec::new())), None));
+        return (Node::built_in(Value::Map(Vec::new())), None);
     };
-    if let Some(kind) = node.get("type") {
-        let name = kind.text().unwrap_or_default();
-        if !RUNNER_TYPES.contains(&name.as_str()) {
-            let cure = match nearest(&name, &RUNNER_TYPES) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known are {}", listed(&RUNNER_TYPES[..1])),
-            };
-            let message = format!("unknown task runner of {owner}: `{}`: {cure}", name.escape_debug());
-            return Err(Problem::new(&kind.place, message));
-        }
-    }
     let config = node.get("config").cloned();
     let options = node
         .entries()
@@ -405,11 +394,9 @@ fn runner(node: Option<Node>, owner: &str) -> Result<(Node, Option<Node>), Probl
         .filter(|(key, value)| key.name != "type" && key.name != "config" && !value.is_null())
         .cloned()
         .collect();
-    Ok((
-        Node {
-            value: Value::Map(options),
-            place: node.place,
-        },
-        config,
-    ))
+    let options = Node {
+        value: Value::Map(options),
+        place: node.place,
+    };
+    (options, config)
 }

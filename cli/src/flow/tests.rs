@@ -144,7 +144,7 @@ fn mistakes_in_a_task() {
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: [a, {b: c}]"), @"flow.yaml:6:19: `commands[1]` of task `t` must be text, not a mapping");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: [a]\nfailFast: yep"), @"flow.yaml:7:15: `failFast` of task `t` must be true or false, not text");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: [a]\nenv: [A]"), @"flow.yaml:7:10: `env` of task `t` must be a mapping, not a list");
-    insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: [a]\ntaskRunner: {type: a.Docker}"), @"flow.yaml:7:24: unknown task runner of task `t`: `a.Docker`: known are `io.kestra.plugin.ee.kubernetes.runner.Kubernetes`");
+    insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: [a]\ntaskRunner: {type: a.Docker}"), @"flow.yaml:7:24: `taskRunner.type` of task `t` is none of its possible values: write one of `io.kestra.plugin.ee.kubernetes.runner.Kubernetes`, `io.kestra.plugin.kubernetes.runner.Kubernetes`");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: ['{{ inputs.x }}']"), @"flow.yaml:6:16: cannot render `{{ inputs.x }}` in `commands[0]` of task `t`: `inputs` has no `x`: there is none to refer to");
 }
 
