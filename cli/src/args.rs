@@ -50,6 +50,15 @@ pub(crate) enum Command {
     Kill(Kill),
     /// Find out whether tasks can run: cluster reachable, rights present. Images are not looked at
     Doctor(Doctor),
+    /// Find every mistake in flows, without running them and without a cluster
+    Validate(Validate),
+    /// Show what each property of a flow's tasks is after all defaults, and who said so. Secrets are not shown
+    Explain(Explain),
+    /// Print the pods that a flow's tasks would become
+    Render(Render),
+    /// Print the JSON Schema of flows, for editors
+    #[command(after_help = SCHEMA_HELP)]
+    Schema(Schema),
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -71,6 +80,72 @@ Environment:
   NO_COLOR          no colours
 
 See `podrun --help` for the exit codes.";
+
+const SCHEMA_HELP: &str = "\
+Save it beside your flows, and begin each flow with the line
+
+  # yaml-language-server: $schema=podrun.schema.json
+
+so that editors with the YAML language server complete properties and underline mistakes.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// The flows
+    #[arg(required = true)]
+    pub(crate) flows: Vec<PathBuf>,
+    /// The operator's defaults: a file with `pluginDefaults`, which beat the flow's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) defaults: Option<PathBuf>,
+    /// The runner's component; default: podrun-runner.wasm beside this program
+    #[arg(long, value_name = "FILE", env = "PODRUN_RUNNER", hide_env = true)]
+    pub(crate) runner: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The flow
+    pub(crate) flow: PathBuf,
+    /// Only this task
+    pub(crate) task: Option<String>,
+    /// The operator's defaults: a file with `pluginDefaults`, which beat the flow's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) defaults: Option<PathBuf>,
+    /// The runner's component; default: podrun-runner.wasm beside this program
+    #[arg(long, value_name = "FILE", env = "PODRUN_RUNNER", hide_env = true)]
+    pub(crate) runner: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Render {
+    /// The flow
+    pub(crate) flow: PathBuf,
+    /// Only this task
+    pub(crate) task: Option<String>,
+    /// An input of the flow: NAME=VALUE, or NAME=@FILE for the content of a file
+    #[arg(short, long = "input", value_name = "NAME=VALUE|NAME=@FILE")]
+    pub(crate) inputs: Vec<String>,
+    /// Have the API server try it, without creating anything, and print what it makes of it
+    #[arg(long)]
+    pub(crate) server: bool,
+    /// The operator's defaults: a file with `pluginDefaults`, which beat the flow's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) defaults: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: Cluster,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Schema {
+    /// The schema of an operator's defaults file instead
+    #[arg(long)]
+    pub(crate) defaults: bool,
+    /// Write the pages of the reference into this folder instead
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) reference: Option<PathBuf>,
+    /// The runner's component; default: podrun-runner.wasm beside this program
+    #[arg(long, value_name = "FILE", env = "PODRUN_RUNNER", hide_env = true)]
+    pub(crate) runner: Option<PathBuf>,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {

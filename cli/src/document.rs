@@ -159,7 +159,8 @@ impl Problems {
             let other = other.name.clone();
             (other != file, other, line, column)
         });
-        problems.dedup();
+        // A default is wrong once, however many tasks it applies to.
+        problems.dedup_by(|one, other| one == other || (one.place == other.place && one.place.layer != Layer::Itself));
         Err(Self(problems))
     }
 
@@ -224,13 +225,16 @@ pub(crate) fn parse(name: &Path, text: &str) -> Result<Node, Problem> {
     let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let location = error.location().unwrap_or(Location::UNKNOWN);
         let place = place(&file, location, location);
-        Problem::new(&place, format!("not valid YAML: {}", first_line(&error.to_string())))
+        Problem::new(&place, format!("not valid YAML: {}", reason(&error.to_string())))
     })?;
     Ok(convert(raw, &file))
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// What the parser says, without the place, which is said already, and without advice for programs.
+fn reason(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    let end = [" at line ", ", set "].iter().filter_map(|mark| line.find(mark)).min();
+    end.and_then(|end| line.get(..end)).unwrap_or(line)
 }
 
 fn place(file: &Rc<Source>, referenced: Location, defined: Location) -> Place {

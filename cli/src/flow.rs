@@ -17,6 +17,7 @@ use std::path::Path;
 use serde_json::json;
 
 use self::model::OutputDeclaration;
+pub(crate) use self::tasks::Effective;
 use self::tasks::Reader;
 use self::values::{Ids, pairs};
 use crate::defaults::{self, Origin, PluginDefault};
@@ -28,17 +29,17 @@ use crate::types::{self, Schemas, input_type};
 
 /// Read a flow with its own defaults and the operator's.
 pub(crate) fn read(file: &Path, text: &str, operator: &[PluginDefault], renderer: &Renderer) -> Result<Flow, Problems> {
-    read_with(&Schemas::new(), file, text, operator, renderer)
+    Ok(read_with(&Schemas::new(), file, text, operator, renderer)?.0)
 }
 
-/// The same, checked against schemas that may also know the task runner.
+/// The same, checked against schemas that may also know the task runner, and with what each task is after defaults.
 pub(crate) fn read_with(
     schemas: &Schemas,
     file: &Path,
     text: &str,
     operator: &[PluginDefault],
     renderer: &Renderer,
-) -> Result<Flow, Problems> {
+) -> Result<(Flow, Vec<Effective>), Problems> {
     let node = crate::document::parse(file, text)?;
     if !matches!(node.value, Value::Map(_)) {
         let message = format!("a flow is a mapping with `id` and `tasks`, not {}", node.kind());
@@ -57,12 +58,16 @@ pub(crate) fn read_with(
         ids: Ids::default(),
         problems,
         unread: Vec::new(),
+        effective: Vec::new(),
     };
     let tasks = reader.list(items(&node, "tasks"));
     let errors = reader.list(items(&node, "errors"));
     let finally = reader.list(items(&node, "finally"));
     let Reader {
-        mut problems, unread, ..
+        mut problems,
+        unread,
+        effective,
+        ..
     } = reader;
     let text = |name: &str| node.get(name).and_then(Node::text);
     let flow = Flow {
@@ -79,7 +84,7 @@ pub(crate) fn read_with(
         identity: identity(&node),
     };
     problems.extend(names::check(&flow, items(&node, "inputs"), &unread, renderer));
-    Problems::or(problems, file, flow)
+    Problems::or(problems, file, (flow, effective))
 }
 
 /// Read the operator's defaults file.

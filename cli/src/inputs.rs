@@ -1,6 +1,8 @@
 //! The inputs of an execution: what `-i` gave, checked against the flow, and stored so that a resumed execution sees
 //! the same values even if a file was changed meanwhile.
 
+mod values;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -14,6 +16,7 @@ use crate::document::{listed, nearest};
 use crate::error::{Error, named, state};
 use crate::flow::{InputDeclaration, InputKind};
 use crate::state::{ExecutionDir, private_folder};
+pub(crate) use values::value;
 
 /// One `-i` argument.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,19 +164,9 @@ fn typed(declaration: &InputDeclaration, value: GivenValue) -> Result<InputValue
         (_, GivenValue::Text(text)) => text,
         (_, GivenValue::File(path)) => fs::read_to_string(&path).map_err(named("read", &path))?,
     };
-    let wrong = |form: &str| Error::Usage(format!("input `{id}` must be {form}, and `{text}` is not"));
-    let value = match declaration.kind {
-        InputKind::Int => Value::from(text.trim().parse::<i64>().map_err(|_| wrong("a whole number"))?),
-        InputKind::Float => {
-            let number: f64 = text.trim().parse().map_err(|_| wrong("a number"))?;
-            serde_json::Number::from_f64(number)
-                .map(Value::Number)
-                .ok_or_else(|| wrong("a finite number"))?
-        }
-        InputKind::Boolean => Value::from(text.trim().parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
-        _ => Value::from(text),
-    };
-    Ok(InputValue::Plain(value))
+    values::value(declaration, &text)
+        .map(InputValue::Plain)
+        .map_err(|reason| Error::Usage(format!("input `{id}` {reason}")))
 }
 
 /// Copy the inputs into the execution's folder. What is returned can be stored once this has returned.
@@ -334,7 +327,7 @@ mod tests {
         insta::assert_snapshot!(refusal(&file, &["file=@nosuch"]), @"input `file`: failed to read `nosuch`: No such file or directory (os error 2)");
         insta::assert_snapshot!(refusal(&file, &["file"]), @"input `file` has no value: write `-i NAME=VALUE` or `-i NAME=@FILE`");
         insta::assert_snapshot!(refusal(&file, &["file=@a", "file=@b"]), @"input `file` is given twice");
-        insta::assert_snapshot!(refusal(&[declare("n", InputKind::Int)], &["n=x"]), @"input `n` must be a whole number, and `x` is not");
+        insta::assert_snapshot!(refusal(&[declare("n", InputKind::Int)], &["n=x"]), @"input `n` must be a whole number");
     }
 
     #[test]

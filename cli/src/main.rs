@@ -11,6 +11,7 @@ mod defaults;
 mod document;
 mod engine;
 mod error;
+mod explain;
 mod expression;
 mod faults;
 mod files;
@@ -23,6 +24,7 @@ mod lock;
 mod names;
 mod plan;
 mod redact;
+mod reference;
 mod report;
 mod scope;
 mod secrets;
@@ -68,6 +70,10 @@ async fn dispatch(arguments: &Arguments, ui: &mut dyn ui::Ui) -> Result<Ended, E
         Command::Logs(logs) => commands::logs::logs(logs, ui).await,
         Command::Kill(kill) => commands::kill::kill(kill, ui).await,
         Command::Doctor(doctor) => commands::doctor::doctor(doctor, arguments.json).await,
+        Command::Validate(validate) => commands::validate::validate(validate, arguments.json).await,
+        Command::Explain(explain) => commands::explain::explain(explain, arguments.json).await,
+        Command::Render(render) => commands::render::render(render, arguments.json).await,
+        Command::Schema(schema) => commands::schema::schema(schema).await,
         Command::Completion { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "podrun", &mut std::io::stdout());
             Ok(Ended::Succeeded)

@@ -74,6 +74,11 @@ impl ExecutionDir {
         private_folder(&self.root)
     }
 
+    /// Remove the folder with all that is in it.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        fs::remove_dir_all(&self.root).map_err(state("remove", &self.root))
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }

@@ -3,7 +3,8 @@
 use super::model::{InputDeclaration, InputKind, Rules};
 use super::values::{Ids, owner};
 use crate::document::{Node, Problem, Value, typed};
-use crate::expression::Text;
+use crate::expression::{Text, is_template};
+use crate::inputs;
 use crate::types::check::check;
 use crate::types::inputs::{Choice, Common, Items, Lengths, Numbers, Pattern, Times};
 use crate::types::{InputType, Schemas, input_type, input_type_names};
@@ -56,14 +57,30 @@ fn read_one(node: &Node, schemas: &Schemas) -> Result<InputDeclaration, Vec<Prob
 
 fn declaration(node: &Node, kind: InputKind, owner: &str) -> Result<InputDeclaration, Problem> {
     let common: Common = typed::read(node, owner)?;
-    Ok(InputDeclaration {
+    let declaration = InputDeclaration {
         id: common.id,
         place: node.place.clone(),
         kind,
         required: common.required,
         default: common.defaults,
         rules: rules(node, kind, owner)?,
-    })
+    };
+    check_default(&declaration, owner)?;
+    Ok(declaration)
+}
+
+/// A problem if the default can be known not to fit.
+fn check_default(declaration: &InputDeclaration, owner: &str) -> Result<(), Problem> {
+    let Some(default) = &declaration.default else {
+        return Ok(());
+    };
+    let text = default.text().unwrap_or_else(|| default.to_json().to_string());
+    if is_template(&text) {
+        return Ok(());
+    }
+    inputs::value(declaration, &text)
+        .map(|_| ())
+        .map_err(|reason| Problem::new(&default.place, format!("`defaults` of {owner} {reason}")))
 }
 
 fn rules(node: &Node, kind: InputKind, owner: &str) -> Result<Rules, Problem> {

@@ -85,7 +85,6 @@ pub(crate) struct Rules {
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) id: String,
-    pub(crate) place: Place,
     pub(crate) kind: Kind,
     /// Never runs; later expressions do not see it.
     pub(crate) disabled: bool,
@@ -138,7 +137,7 @@ pub(crate) enum Kind {
         message: Option<Text>,
     },
     /// Looks a GKE cluster up.
-    GkeCluster(GkeCluster),
+    GkeCluster(Box<GkeCluster>),
     /// Fetches a Google access token.
     OauthToken(GoogleAuth),
 }

@@ -12,7 +12,12 @@ pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &[String], renderer: &
     let mut names = Names {
         renderer,
         inputs: Vec::new(),
-        vars: flow.variables.iter().flat_map(Node::entries).map(|(key, _)| key.name.as_str()).collect(),
+        vars: flow
+            .variables
+            .iter()
+            .flat_map(Node::entries)
+            .map(|(key, _)| key.name.as_str())
+            .collect(),
         labels: flow.labels.iter().map(|(name, _)| name.as_str()).collect(),
         each: false,
         errors: false,

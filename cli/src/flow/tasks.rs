@@ -7,9 +7,9 @@ use super::model::{
     Values,
 };
 use super::values::{Ids, one_or_many, owner, pairs};
-use crate::defaults::{self, PluginDefault, RUNNER_TYPES};
+use crate::defaults::{self, PluginDefault};
 use crate::document::typed::{self, named, text_of};
-use crate::document::{Node, Problem, Value, listed, nearest};
+use crate::document::{Node, Problem, Value};
 use crate::types::check::check;
 use crate::types::common::{Common, RetryKind, Tasks};
 use crate::types::control::{Ends, ForEach, If, Inner, Parallel, Switch};
@@ -23,6 +23,17 @@ pub(super) struct Reader<'a> {
     pub(super) problems: Vec<Problem>,
     /// Ids of tasks that could not be read. What refers to them is no mistake of its own.
     pub(super) unread: Vec<String>,
+    /// Every task with its defaults, in the order of the file.
+    pub(super) effective: Vec<Effective>,
+}
+
+/// A task with its defaults. Each value's place says who said it.
+#[derive(Clone, Debug)]
+pub(crate) struct Effective {
+    pub(crate) id: String,
+    /// The name of today of the task's type.
+    pub(crate) kind: &'static str,
+    pub(crate) node: Node,
 }
 
 /// Properties that hold tasks.
@@ -84,12 +95,17 @@ impl Reader<'_> {
     }
 
     /// The task with its defaults.
-    fn effective(&mut self, node: &Node, kind: &TaskType, owner: &str) -> Option<Node> {
+    fn effective(&mut self, node: &Node, kind: &'static TaskType, owner: &str) -> Option<Node> {
         match defaults::apply(node, &kind.name, self.defaults, self.schemas) {
             Ok(effective) => {
                 if let Some(schema) = self.schemas.definition(&kind.name) {
                     self.problems.extend(check(&effective, schema, self.schemas, owner));
                 }
+                self.effective.push(Effective {
+                    id: node.get("id").and_then(Node::text).unwrap_or_default(),
+                    kind: &kind.name,
+                    node: effective.clone(),
+                });
                 Some(effective)
             }
             Err(problem) => {
@@ -187,19 +203,18 @@ impl Reader<'_> {
             }
             TaskKind::GkeCluster => {
                 let cluster: types::google::Cluster = part(node, owner)?;
-                Kind::GkeCluster(GkeCluster {
+                Kind::GkeCluster(Box::new(GkeCluster {
                     auth: google_auth(node, owner)?,
                     cluster: cluster.cluster_id,
                     zone: cluster.cluster_zone,
                     project: cluster.cluster_project_id,
-                })
+                }))
             }
             TaskKind::OauthToken => Kind::OauthToken(google_auth(node, owner)?),
         };
         let retry = common.retry.map(|retry| read_retry(node, owner, &retry)).transpose()?;
         Ok(Step {
             id: common.id,
-            place: node.place.clone(),
             kind,
             disabled: common.disabled,
             run_if: common.run_if,
@@ -308,7 +323,7 @@ fn script(node: &Node, owner: &str, language: super::Language, code: Code) -> Re
         let message = format!("{owner} needs `containerImage`, for example `containerImage: debian:stable-slim`");
         return Err(Problem::new(&node.place, message));
     };
-    let (options, config) = runner(pod.task_runner, owner)?;
+    let (options, config) = runner(pod.task_runner);
     let inputs = match &pod.input_files {
         Some(node) if !matches!(node.value, Value::Map(_)) => {
             InputFiles::Expression(required_text(node, "inputFiles", owner)?)
@@ -367,21 +382,10 @@ fn output_pattern(item: &Node, path: &str, owner: &str) -> Result<OutputPattern,
 }
 
 /// The task runner's options and its config.
-fn runner(node: Option<Node>, owner: &str) -> Result<(Node, Option<Node>), Problem> {
+fn runner(node: Option<Node>) -> (Node, Option<Node>) {
     let Some(node) = node else {
-        return Ok((Node::built_in(Value::Map(Vec::new())), None));
+        return (Node::built_in(Value::Map(Vec::new())), None);
     };
-    if let Some(kind) = node.get("type") {
-        let name = kind.text().unwrap_or_default();
-        if !RUNNER_TYPES.contains(&name.as_str()) {
-            let cure = match nearest(&name, &RUNNER_TYPES) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known are {}", listed(&RUNNER_TYPES[..1])),
-            };
-            let message = format!("unknown task runner of {owner}: `{}`: {cure}", name.escape_debug());
-            return Err(Problem::new(&kind.place, message));
-        }
-    }
     let config = node.get("config").cloned();
     let options = node
         .entries()
@@ -389,11 +393,9 @@ fn runner(node: Option<Node>, owner: &str) -> Result<(Node, Option<Node>), Probl
         .filter(|(key, value)| key.name != "type" && key.name != "config" && !value.is_null())
         .cloned()
         .collect();
-    Ok((
-        Node {
-            value: Value::Map(options),
-            place: node.place,
-        },
-        config,
-    ))
+    let options = Node {
+        value: Value::Map(options),
+        place: node.place,
+    };
+    (options, config)
 }

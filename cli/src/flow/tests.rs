@@ -137,14 +137,14 @@ fn mistakes_in_a_task() {
     insta::assert_snapshot!(refusal("containerimage: busybox\ncommands: [a]"), @"flow.yaml:5:5: unknown property of task `t`: `containerimage`: did you mean `containerImage`?");
     insta::assert_snapshot!(refusal("containerImage: busybox\nscript: a"), @"
     flow.yaml:3:5: task `t` needs `commands`: commands, run one after the other in one shell
-    flow.yaml:6:5: unknown property of task `t`: `script`: known are `allowFailure`, `beforeCommands`, `commands`, `containerImage`, `description`, `disabled`, `env`, `failFast`, `id`, `inputFiles`, `interpreter`, `namespaceFiles`, `outputFiles`, `retry`, `runIf`, `targetOS`, `taskRunner`, `timeout`, `type`, `warningOnStdErr`
+    flow.yaml:6:5: unknown property of task `t`: `script`: only types that end in `.Script` have it
     ");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: []"), @"flow.yaml:6:15: `commands` of task `t` has too few items: list at least 1");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: echo"), @"flow.yaml:6:15: `commands` of task `t` must be a list, not text");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: [a, {b: c}]"), @"flow.yaml:6:19: `commands[1]` of task `t` must be text, not a mapping");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: [a]\nfailFast: yep"), @"flow.yaml:7:15: `failFast` of task `t` must be true or false, not text");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: [a]\nenv: [A]"), @"flow.yaml:7:10: `env` of task `t` must be a mapping, not a list");
-    insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: [a]\ntaskRunner: {type: a.Docker}"), @"flow.yaml:7:24: unknown task runner of task `t`: `a.Docker`: known are `io.kestra.plugin.ee.kubernetes.runner.Kubernetes`");
+    insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: [a]\ntaskRunner: {type: a.Docker}"), @"flow.yaml:7:24: `taskRunner.type` of task `t` is none of its possible values: write one of `io.kestra.plugin.ee.kubernetes.runner.Kubernetes`, `io.kestra.plugin.kubernetes.runner.Kubernetes`");
     insta::assert_snapshot!(refusal("containerImage: busybox\ncommands: ['{{ inputs.x }}']"), @"flow.yaml:6:17: cannot render `{{ inputs.x }}` in `commands[0]` of task `t`: `inputs` has no `x`: there is none to refer to");
 }
 
@@ -293,8 +293,8 @@ fn all_mistakes_are_found_at_once_and_in_their_order() {
     insta::assert_snapshot!(read_one(&text).unwrap_err(), @"
     flow.yaml:14:17: `concurrent` of task `both` must be a whole number, not text
     flow.yaml:29:83: `level` of task `log` is none of its possible values: did you mean `WARN`?
-    flow.yaml:47:12: cannot render `{{ inputs.colour }}` in `value` of task `switch`: `inputs` has no `colour`: did you mean `color`?
+    flow.yaml:47:13: cannot render `{{ inputs.colour }}` in `value` of task `switch`: `inputs` has no `colour`: did you mean `color`?
     flow.yaml:53:68: unknown property of task `metadata`: `clusterID`: did you mean `clusterId`?
-    flow.yaml:58:62: cannot render `{{ outputs.chose }}` in `message` of task `done`: `outputs` (tasks before this one) has no `chose`: did you mean `choose`?
+    flow.yaml:58:63: cannot render `{{ outputs.chose }}` in `message` of task `done`: `outputs` (tasks before this one) has no `chose`: did you mean `choose`?
     ");
 }

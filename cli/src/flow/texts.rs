@@ -6,15 +6,15 @@ use crate::document::Node;
 use crate::expression::{Text, is_template};
 
 impl Script {
-    /// True if the script can only be rendered once other tasks have ended.
+    /// True if the script can only be rendered once the flow runs: it uses what other tasks leave, or a round's value.
     pub(crate) fn uses_outputs(&self, id: &str) -> bool {
-        self.texts(id)
-            .iter()
-            .any(|text| is_template(&text.text) && text.text.contains("outputs"))
+        const LATER: [&str; 5] = ["outputs", "taskrun.value", "taskrun.iteration", "parent", "error"];
+        let later = |text: &Text| LATER.iter().any(|name| text.text.contains(name));
+        self.texts(id).iter().any(|text| is_template(&text.text) && later(text))
     }
 
     /// Every text of the script of task `id`, its runner's options and config included.
-    fn texts(&self, id: &str) -> Vec<Text> {
+    pub(crate) fn texts(&self, id: &str) -> Vec<Text> {
         let mut all = vec![self.image.clone()];
         match &self.code {
             Code::Commands(commands) => all.extend_from_slice(commands),

@@ -34,7 +34,10 @@ impl Ids {
 pub(super) fn owner(node: &Node, what: &str) -> String {
     match node.get("id").and_then(Node::text) {
         Some(id) => format!("{what} `{}`", id.escape_debug()),
-        None => format!("the {what} without an `id`"),
+        None => match what.starts_with(['a', 'e', 'i', 'o']) {
+            true => format!("an {what}"),
+            false => format!("a {what}"),
+        },
     }
 }
 

@@ -15,7 +15,9 @@ use crate::expression::is_template;
 const ELSEWHERE: [&str; 2] = ["#/$defs/Task", "#/$defs/Input"];
 
 /// Properties that other systems have, and what to do instead.
-const INSTEAD: [(&str, &str); 24] = [
+const INSTEAD: [(&str, &str); 26] = [
+    ("script", "only types that end in `.Script` have it"),
+    ("commands", "only types that end in `.Commands` have it"),
     ("taskDefaults", "it is called `pluginDefaults` now"),
     ("runner", "write `taskRunner`"),
     (

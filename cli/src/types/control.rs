@@ -67,7 +67,7 @@ pub(crate) enum ForEachValues {
 /// `io.kestra.plugin.core.flow.If`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct If {
-    /// Decides: empty, `false`, `0` and `null` mean no.
+    /// What decides: empty, `false`, `0` and `null` mean no.
     pub(crate) condition: Text,
     /// Tasks that run if the condition holds.
     #[schemars(length(min = 1))]

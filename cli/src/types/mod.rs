@@ -11,6 +11,7 @@ pub(crate) mod flow;
 pub(crate) mod google;
 pub(crate) mod inputs;
 mod registry;
+mod runner;
 mod schema;
 pub(crate) mod script;
 

@@ -73,9 +73,28 @@ impl Schemas {
         &self.root
     }
 
+    /// The schema of an operator's defaults file.
+    pub(crate) fn of_defaults(&self) -> Value {
+        let mut schema = self.definition("DefaultsFile").cloned().unwrap_or_default();
+        if let Some(map) = schema.as_object_mut() {
+            for name in ["$schema", "$defs"] {
+                map.insert(name.to_owned(), self.root.get(name).cloned().unwrap_or_default());
+            }
+            map.insert("title".to_owned(), json!("Podrun defaults"));
+        }
+        schema
+    }
+
     /// A definition that others refer to as `#/$defs/NAME`.
     pub(crate) fn definition(&self, name: &str) -> Option<&Value> {
         self.root.get("$defs")?.get(name)
+    }
+
+    /// Add or replace a definition.
+    pub(super) fn define(&mut self, name: &str, schema: Value) {
+        if let Some(definitions) = self.root.get_mut("$defs").and_then(Value::as_object_mut) {
+            definitions.insert(name.to_owned(), schema);
+        }
     }
 
     /// What a `$ref` stands for.

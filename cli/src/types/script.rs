@@ -21,7 +21,7 @@ pub(crate) struct Pod {
     /// Commands to run before the script, in the same shell. What they write is logged as debug.
     #[serde(default)]
     pub(crate) before_commands: Vec<Text>,
-    /// The program that gets the commands as its last argument. Default: `["/bin/sh", "-c"]`.
+    /// The program that gets the commands as its last argument.
     #[serde(default)]
     #[schemars(extend("default" = ["/bin/sh", "-c"]))]
     pub(crate) interpreter: Vec<Text>,
@@ -148,6 +148,7 @@ pub(crate) enum TargetOs {
 pub(crate) struct TaskRunner {
     /// The runner.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = crate::defaults::RUNNER_TYPES))]
     kind: Option<String>,
     /// How to reach the cluster, as one value: the strongest level that has one replaces it whole. Without one the command
     /// line and environment of `podrun` decide.

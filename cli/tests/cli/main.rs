@@ -9,8 +9,11 @@
 
 #[cfg(feature = "faults")]
 mod crashes;
+mod describe;
+mod mistakes;
 mod resume;
 mod runs;
 mod sandbox;
+mod seeds;
 mod trees;
 mod usage;

@@ -6,7 +6,9 @@ use crate::sandbox::{Finished, Sandbox, finished};
 fn flow(text: &str) -> Sandbox {
     let sandbox = Sandbox::new();
     let script = "type: io.kestra.plugin.scripts.shell.Script, containerImage: busybox, taskRunner: {config: {masterUrl: 'https://ok'}}";
-    let text = text.replace("SCRIPT", script).replace("TYPE ", "type: io.kestra.plugin.core.");
+    let text = text
+        .replace("SCRIPT", script)
+        .replace("TYPE ", "type: io.kestra.plugin.core.");
     sandbox.write("flow.yaml", &format!("id: f\nnamespace: n\n{text}"));
     sandbox
 }
@@ -23,14 +25,16 @@ fn created(sandbox: &Sandbox, task: &str) -> bool {
 
 #[test]
 fn parallel_tasks_run_at_the_same_time() {
-    let sandbox = flow("
+    let sandbox = flow(
+        "
 tasks:
   - id: both
     TYPE flow.Parallel
     tasks:
       - {id: one, SCRIPT, script: \"say 1\\nwait\\nsay 1\"}
       - {id: two, SCRIPT, script: \"say 1\\nwait\\nsay 1\"}
-");
+",
+    );
     let mut run = sandbox.start(&RUN);
     // Neither ends before both have begun.
     run.await_line("line 1");
@@ -43,7 +47,8 @@ tasks:
 
 #[test]
 fn concurrent_bounds_how_many_run_at_once() {
-    let sandbox = flow("
+    let sandbox = flow(
+        "
 tasks:
   - id: both
     TYPE flow.Parallel
@@ -51,7 +56,8 @@ tasks:
     tasks:
       - {id: one, SCRIPT, script: \"say 1\\nwait\"}
       - {id: two, SCRIPT, script: say 1}
-");
+",
+    );
     let mut run = sandbox.start(&RUN);
     run.await_line("line 1");
     assert!(!created(&sandbox, "two"));
@@ -62,7 +68,8 @@ tasks:
 
 #[test]
 fn a_sibling_that_fails_ends_nobody_else_and_is_named() {
-    let sandbox = flow("
+    let sandbox = flow(
+        "
 tasks:
   - id: both
     TYPE flow.Parallel
@@ -74,7 +81,8 @@ errors:
   - {id: sorry, TYPE log.Log, message: 'because {{ error.message }}'}
 finally:
   - {id: last, TYPE log.Log, message: at last}
-");
+",
+    );
     let mut run = sandbox.start(&RUN);
     run.await_line("bad: failed");
     sandbox.let_go("x", "good");
@@ -84,25 +92,35 @@ finally:
     assert!(run.out.contains(end), "{}", run.out);
     assert!(!created(&sandbox, "never"));
     let logs = logs(&sandbox);
-    assert!(logs.ends_with("sorry | because bad (exit-code)\nlast | at last\n"), "{logs}");
+    assert!(
+        logs.ends_with("sorry | because bad (exit-code)\nlast | at last\n"),
+        "{logs}"
+    );
 }
 
 #[test]
 fn a_failure_that_is_allowed_is_a_warning() {
-    let sandbox = flow("
+    let sandbox = flow(
+        "
 tasks:
   - {id: bad, SCRIPT, allowFailure: true, script: \"publish n 1\\nexit 3\"}
   - {id: next, SCRIPT, script: 'say {{ outputs.bad.vars.n }}'}
-");
+",
+    );
     let run = sandbox.podrun(&RUN).expect(0);
-    assert!(run.out.contains("execution x warned: 1 of 2 tasks failed"), "{}", run.out);
+    assert!(
+        run.out.contains("execution x warned: 1 of 2 tasks failed"),
+        "{}",
+        run.out
+    );
     assert!(created(&sandbox, "next"));
     assert_eq!(sandbox.state("x").as_deref(), Some("warned"));
 }
 
 #[test]
 fn rounds_see_their_value_and_their_outputs_lie_side_by_side() {
-    let sandbox = flow("
+    let sandbox = flow(
+        "
 tasks:
   - id: each
     TYPE flow.ForEach
@@ -116,7 +134,8 @@ tasks:
           - {id: r, TYPE debug.Return, format: '{{ outputs.t[parent.taskrun.value][taskrun.value].vars.v }}'}
 outputs:
   - {id: all, type: STRING, value: '{{ outputs.r.a[1].value }} {{ outputs.r.b[2].value }}'}
-");
+",
+    );
     let run = sandbox.podrun(&RUN).expect(0);
     assert!(run.out.contains("output all = a1 b2"), "{}", run.out);
     assert!(created(&sandbox, "t.1-1"));
@@ -124,7 +143,8 @@ outputs:
 
 #[test]
 fn rounds_end_with_the_first_that_fails() {
-    let sandbox = flow("
+    let sandbox = flow(
+        "
 tasks:
   - id: each
     TYPE flow.ForEach
@@ -132,14 +152,16 @@ tasks:
     concurrencyLimit: 1
     tasks:
       - {id: t, SCRIPT, script: 'exit {{ taskrun.value }}'}
-");
+",
+    );
     sandbox.podrun(&RUN).expect(1);
     assert!(created(&sandbox, "t.1") && !created(&sandbox, "t.2"));
 }
 
 #[test]
 fn branches_are_taken_by_their_conditions() {
-    let sandbox = flow("
+    let sandbox = flow(
+        "
 inputs: [{id: name, type: STRING, defaults: b}]
 tasks:
   - id: if
@@ -156,18 +178,21 @@ tasks:
     defaults: [{id: default, TYPE log.Log, message: default}]
   - {id: skipped, TYPE log.Log, message: no, runIf: \"{{ inputs.name == 'a' }}\"}
   - {id: off, TYPE log.Log, message: no, disabled: true}
-");
+",
+    );
     sandbox.podrun(&RUN).expect(0);
     assert_eq!(logs(&sandbox), "else | else\nb | b\n");
 }
 
 #[test]
 fn a_flow_can_fail_itself() {
-    let sandbox = flow("
+    let sandbox = flow(
+        "
 tasks:
   - {id: not, TYPE execution.Fail, condition: '{{ 1 == 2 }}'}
   - {id: fail, TYPE execution.Fail, errorMessage: on purpose}
-");
+",
+    );
     let run = sandbox.podrun(&RUN).expect(1);
     assert!(run.out.contains("on purpose"), "{}", run.out);
 }
@@ -185,7 +210,12 @@ tasks:
     let run = sandbox.podrun(&RUN).expect(0);
     for attempt in 1..=3 {
         let history = sandbox.path(&format!("state/executions/x/tasks/t.{attempt}/outputs/history"));
-        assert_eq!(std::fs::read_to_string(history).unwrap(), "created\ndeleted\n", "{}", run.out);
+        assert_eq!(
+            std::fs::read_to_string(history).unwrap(),
+            "created\ndeleted\n",
+            "{}",
+            run.out
+        );
     }
     // Settled attempts are not repeated.
     let again = sandbox.podrun(&RUN).expect(0);
@@ -239,7 +269,8 @@ fn tasks_that_were_left_are_taken_up_together() {
 
 /// Two tasks at once that wait, one after them, and what always runs.
 fn waiting() -> Sandbox {
-    flow("
+    flow(
+        "
 tasks:
   - id: both
     TYPE flow.Parallel
@@ -249,7 +280,8 @@ tasks:
   - {id: next, SCRIPT, script: say 1}
 finally:
   - {id: last, TYPE log.Log, message: at last}
-")
+",
+    )
 }
 
 #[test]
@@ -266,7 +298,8 @@ fn a_crash_between_any_two_tasks_repeats_none() {
         "after-ended",
     ];
     for point in points {
-        let sandbox = flow("
+        let sandbox = flow(
+            "
 tasks:
   - id: each
     TYPE flow.ForEach
@@ -274,7 +307,8 @@ tasks:
     tasks:
       - {id: log, TYPE log.Log, message: 'round {{ taskrun.value }}', runIf: '{{ taskrun.value < 3 }}'}
       - {id: t, SCRIPT, script: say 1}
-");
+",
+        );
         let crashed: Finished = finished(sandbox.command(&RUN).env("PODRUN_CRASH_AT", point));
         assert_eq!(crashed.code, None, "it did not die at {point}");
         sandbox.podrun(&RUN).expect(0);

@@ -43,9 +43,8 @@ impl Guest for FolderRunner {
         Descriptor {
             name: "folder".to_owned(),
             version: "1".to_owned(),
-            config_schema: r#"{"properties": {"masterUrl": {}, "oauthToken": {}, "kubeconfig": {}, "context": {}}}"#
-                .to_owned(),
-            task_schema: r#"{"properties": {"namespace": {}, "delete": {}, "pullPolicy": {}}}"#.to_owned(),
+            config_schema: include_str!("config.schema.json").to_owned(),
+            task_schema: include_str!("task.schema.json").to_owned(),
         }
     }
 
@@ -119,7 +118,7 @@ impl Guest for FolderRunner {
         if task.options.contains("Bad") {
             return Err(Error::InvalidArgument("options.namespace: Bad is no name".to_owned()));
         }
-        Ok(task.id)
+        Ok(serde_json::json!({"kind": "Pod", "metadata": {"name": task.id}, "inputs": task.inputs.len()}).to_string())
     }
 }
 
@@ -234,7 +233,13 @@ impl Execution {
             }),
             ["exit", "0"] => {}
             ["evict", count] => {
-                let attempt: u32 = self.task.id.rsplit('.').next().and_then(|n| n.parse().ok()).expect("an attempt");
+                let attempt: u32 = self
+                    .task
+                    .id
+                    .rsplit('.')
+                    .next()
+                    .and_then(|n| n.parse().ok())
+                    .expect("an attempt");
                 if attempt <= count.parse().expect("a count") {
                     outcome.status = Status::Lost;
                     outcome.reason = Some("evicted".to_owned());
