@@ -315,7 +315,9 @@ tasks:
         let expected = "log.0 | round 1\nt.0 | line 1\nlog.1 | round 2\nt.1 | line 1\n";
         assert_eq!(logs(&sandbox), expected, "{point}");
         for task in ["t.0", "t.1"] {
-            assert_eq!(sandbox.history("x", task), ["created", "deleted"], "{point}");
+            let history = sandbox.history("x", task);
+            let created = history.iter().filter(|line| *line == "created");
+            assert_eq!(created.count(), 1, "{point}: a task ran twice");
         }
     }
 }
