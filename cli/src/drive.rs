@@ -139,7 +139,7 @@ impl Driver<'_> {
             .ok_or_else(|| Error::Internal("a settled task has an outcome".into()))?;
         self.conclude(task_run, &outcome, true)?;
         let handle = task_run.handle.as_ref().filter(|_| !task_run.cleaned);
-        if let Some(handle) = handle.filter(|_| !is_kept(&task_run.request)) {
+        if let Some(handle) = handle.filter(|_| !is_kept(&task_run.request, &outcome)) {
             let target = self.target(declared, scope)?;
             let removed = tokio::select! {
                 removed = self.runner.kill(&target, handle, None) => removed,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podrun_host::{Event, Level, Outcome, Run, Task};
+use podrun_host::{Event, Level, Outcome, Run, Status, Task};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -32,10 +32,14 @@ pub(crate) enum Left {
     Stuck(String),
 }
 
-/// True if the pod of a task is to stay after its end.
-pub(crate) fn is_kept(request: &Task) -> bool {
+/// True if the pod of a task is to stay after this end.
+pub(crate) fn is_kept(request: &Task, outcome: &Outcome) -> bool {
     let options: Value = serde_json::from_str(&request.options).unwrap_or_default();
-    options.get("delete") == Some(&Value::Bool(false))
+    match options.get("delete") {
+        Some(Value::Bool(delete)) => !delete,
+        Some(Value::String(only)) => only == "ON_SUCCESS" && outcome.status != Status::Succeeded,
+        _ => false,
+    }
 }
 
 /// What the runner could not clean up, if it says so after the outcome: only that follows an outcome.
@@ -137,12 +141,12 @@ impl Follower<'_> {
         }
         match (run.outcome().await, ended) {
             (Ok(outcome), Some(_)) => Ok(Followed::Ended {
-                outcome: Box::new(outcome),
                 left: match complaint {
-                    _ if is_kept(&task_run.request) => Left::Kept,
+                    _ if is_kept(&task_run.request, &outcome) => Left::Kept,
                     Some(message) => Left::Stuck(message),
                     None => Left::Nothing,
                 },
+                outcome: Box::new(outcome),
             }),
             // What was promised counts; cleaning up is made good later.
             (Err(error), Some(outcome)) => Ok(Followed::Ended {
