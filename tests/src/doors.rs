@@ -66,7 +66,9 @@ impl Door {
                 tokio::spawn(async move {
                     let counted = match serve(kind, stream, server, wanted.as_deref()).await {
                         Ok(true) => counts.0,
-                        _ => counts.1,
+                        Ok(false) => counts.1,
+                        // Whoever connects may leave without a word.
+                        Err(_) => return,
                     };
                     counted.fetch_add(1, Ordering::Relaxed);
                 });
@@ -121,7 +123,8 @@ async fn serve(kind: Kind, mut stream: TcpStream, server: SocketAddr, wanted: Op
         }
     }
     behind.write_all(&rest).await?;
-    tokio::io::copy_bidirectional(&mut stream, &mut behind).await?;
+    // How it ends is for the two of them.
+    let _ = tokio::io::copy_bidirectional(&mut stream, &mut behind).await;
     Ok(true)
 }
 
