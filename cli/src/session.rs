@@ -43,6 +43,14 @@ pub(crate) fn read_defaults(file: Option<&Path>) -> Result<Vec<PluginDefault>, E
     Ok(flow::read_defaults(file, &text)?)
 }
 
+/// The variables that say which proxy leads to a cluster, as every program of Kubernetes reads them.
+fn proxies() -> Vec<(String, String)> {
+    ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+        .collect()
+}
+
 /// Load the runner's component: the one that is named, or the one beside this program.
 pub(crate) async fn load_runner(named: Option<&Path>) -> Result<Runner, Error> {
     let path = match named {
@@ -68,6 +76,7 @@ pub(crate) async fn load_runner(named: Option<&Path>) -> Result<Runner, Error> {
     };
     let host = Host::new(Options {
         cache_dir: cache_dir(),
+        environment: proxies(),
         ..Options::default()
     });
     let loaded = match host {

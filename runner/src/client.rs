@@ -3,33 +3,21 @@
 
 use crate::{
     config::{self, Access, Identity},
+    connector::{NoTunnel, Way},
     contract::{Error, Level},
     session::Session,
 };
 use http::{HeaderValue, Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
 use kube::{Client, client::Body};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
 use std::{
     cell::{Cell, RefCell},
     error::Error as StdError,
-    future::Future,
     io,
-    net::ToSocketAddrs,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call is repeated while the server is unreachable or overloaded, as long as nothing depends on it yet.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,6 +35,10 @@ impl Action {
     pub(crate) const CREATE: Self = Self {
         verb: "create",
         resource: "pods",
+    };
+    pub(crate) const CREATE_SECRET: Self = Self {
+        verb: "create",
+        resource: "secrets",
     };
     pub(crate) const GET: Self = Self {
         verb: "get",
@@ -87,29 +79,20 @@ pub(crate) struct Cluster<'s> {
     session: &'s Session<'s>,
     server: Uri,
     namespace: String,
-    tls: Tls,
+    way: Way,
     client: RefCell<Client>,
     patience: Cell<Duration>,
-}
-
-struct Tls {
-    roots: Vec<CertificateDer<'static>>,
-    insecure: bool,
 }
 
 impl<'s> Cluster<'s> {
     /// Builds the client; nothing is sent yet.
     pub(crate) fn new(access: Access, namespace: String, session: &'s Session<'s>) -> Result<Self, Error> {
-        let tls = Tls {
-            roots: access.roots,
-            insecure: access.insecure,
-        };
         let identity = match access.identity {
             Identity::None => ask(session, false)?,
             identity => identity,
         };
-        let client = client(&access.server, &tls, identity, &namespace)?;
-        if tls.insecure {
+        let client = client(&access.server, &access.way, identity, &namespace)?;
+        if access.way.insecure {
             session.note(
                 Level::Warn,
                 "`trustCerts` is set: the API server's certificate is not checked",
@@ -120,7 +103,7 @@ impl<'s> Cluster<'s> {
             session,
             server: access.server,
             namespace,
-            tls,
+            way: access.way,
             client,
             patience: Cell::new(PATIENCE),
         })
@@ -202,7 +185,7 @@ impl<'s> Cluster<'s> {
         if matches!(identity, Identity::None) {
             return false;
         }
-        let client = client(&self.server, &self.tls, identity, &self.namespace);
+        let client = client(&self.server, &self.way, identity, &self.namespace);
         client.map(|client| *self.client.borrow_mut() = client).is_ok()
     }
 
@@ -237,6 +220,9 @@ impl<'s> Cluster<'s> {
                 413 => Error::InvalidArgument(format!(
                     "the pod is larger than the API server takes: shorten `command` and `env`, or lower `options.inlineLimit` ({said})"
                 )),
+                400 | 422 if resource == "secrets" => {
+                    Error::InvalidArgument(format!("the API server refused the pull secret of `options.credentials`: {said}"))
+                }
                 400 | 422 => Error::InvalidArgument(format!("the API server refused the pod: {said}")),
                 429 | 500..=599 => Error::Unavailable(format!("the API server is overloaded or failing ({}): {said}", status.code)),
                 _ => Error::Other(format!("failed to {verb} {resource}: {said}")),
@@ -254,6 +240,14 @@ impl<'s> Cluster<'s> {
                 )),
                 other => Error::Unavailable(format!("TLS with `{server}` failed: {other}")),
             };
+        }
+        if let (Some(_), Some(proxy)) = (cause::<NoTunnel>(&error), &self.way.proxy) {
+            return Error::Unavailable(format!(
+                "the proxy `{}:{}` does not lead to the API server `{server}` ({}): check `config.proxyUrl` (http://USER:PASSWORD@HOST:PORT if it asks for a password), HTTPS_PROXY, NO_PROXY, and what the proxy allows",
+                config::host(&proxy.address),
+                config::port(&proxy.address),
+                brief(&error)
+            ));
         }
         match &error {
             kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => {
@@ -348,13 +342,8 @@ fn jitter(pause: Duration) -> Duration {
     pause + pause.mul_f64(f64::from(nanos % 1000) / 4000.0)
 }
 
-fn client(server: &Uri, tls: &Tls, identity: Identity, namespace: &str) -> Result<Client, Error> {
-    let (config, token) = tls_config(tls, identity)?;
-    let https = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(config)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(Connector);
+fn client(server: &Uri, way: &Way, identity: Identity, namespace: &str) -> Result<Client, Error> {
+    let (https, token) = way.connector(identity)?;
     let http =
         hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build::<_, Body>(https);
     let authorization = token.map(|t| {
@@ -374,121 +363,4 @@ fn client(server: &Uri, tls: &Tls, identity: Identity, namespace: &str) -> Resul
             .map_err(BoxError::from),
         );
     Ok(Client::new(service, namespace))
-}
-
-fn tls_config(tls: &Tls, identity: Identity) -> Result<(ClientConfig, Option<String>), Error> {
-    let provider = Arc::new(provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Error::Other(format!("TLS cannot be set up: {e}")))?;
-    let builder = if tls.insecure {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
-    } else {
-        let mut roots = RootCertStore::empty();
-        for root in &tls.roots {
-            roots.add(root.clone()).map_err(|e| {
-                Error::InvalidArgument(format!(
-                    "`config.caCertData` holds a certificate that cannot be used: {e}"
-                ))
-            })?;
-        }
-        builder.with_root_certificates(roots)
-    };
-    match identity {
-        Identity::Certificate(chain, key) => {
-            builder
-                .with_client_auth_cert(chain, key)
-                .map(|c| (c, None))
-                .map_err(|e| {
-                    Error::InvalidArgument(format!(
-                        "`config.clientCertData` and `clientKeyData` do not fit together: {e}"
-                    ))
-                })
-        }
-        Identity::Token(token) => Ok((builder.with_no_client_auth(), Some(token))),
-        Identity::None => Ok((builder.with_no_client_auth(), None)),
-    }
-}
-
-/// ring has no AES instructions in WebAssembly, where ChaCha20-Poly1305 is six times as fast; servers follow the client's order.
-fn provider() -> CryptoProvider {
-    let mut provider = rustls::crypto::ring::default_provider();
-    if cfg!(target_family = "wasm") {
-        provider
-            .cipher_suites
-            .sort_by_key(|suite| !format!("{:?}", suite.suite()).contains("CHACHA20"));
-    }
-    provider
-}
-
-/// Accepts every certificate, for `trustCerts`.
-#[derive(Debug)]
-struct AcceptAny(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        m: &[u8],
-        c: &CertificateDer<'_>,
-        d: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(m, c, d, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        m: &[u8],
-        c: &CertificateDer<'_>,
-        d: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(m, c, d, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Opens TCP connections; the guest has no threads, so names are looked up in place.
-#[derive(Clone)]
-struct Connector;
-
-impl tower::Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(async move {
-            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            for address in (config::host(&uri).as_str(), config::port(&uri)).to_socket_addrs()? {
-                match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-                    Ok(Ok(stream)) => {
-                        stream.set_nodelay(true)?;
-                        return Ok(TokioIo::new(stream));
-                    }
-                    Ok(Err(error)) => last = error,
-                    Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s"),
-                }
-            }
-            Err(last)
-        })
-    }
 }

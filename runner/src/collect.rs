@@ -59,7 +59,7 @@ pub(crate) async fn collect(
     pod: &str,
     stored: &Stored,
 ) -> Result<Vec<OutputFile>, Failure> {
-    let wanted = Wanted::new(&stored.outputs)?;
+    let wanted = Wanted::new(&stored.outputs, stored.sync)?;
     let mut attempt = 1;
     loop {
         let error = match fetch(cluster, session, pod, &wanted, stored.output_dir).await {
@@ -126,6 +126,9 @@ async fn fetch(
         Error::Other(message) => Trouble::Failure(Failure::Refused(message)),
         other => other.into(),
     })?;
+    if let Some(left_out) = selection.left_out() {
+        session.note(Level::Warn, left_out);
+    }
     let mut names = selection.files.keys().fold(String::new(), |mut all, name| {
         all.push_str(name);
         all.push('\n');

@@ -1,22 +1,33 @@
 //! The config of a target: parses what an operator wrote into what a connection needs. Opens no socket, and no error
 //! or debug output of it shows a secret.
 
-use crate::contract::{Connection, Credential, Endpoint, Error};
+mod proxy;
+mod refused;
+
+pub(crate) use proxy::Proxy;
+
+use crate::{
+    connector::Way,
+    contract::{Connection, Credential, Endpoint, Error},
+};
 use base64::Engine as _;
 use http::Uri;
 use kube::config::{ExecConfig, Kubeconfig};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use schemars::JsonSchema;
+use proxy::Environment;
+use refused::REFUSED;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde::Deserialize;
 
 /// Access to one cluster: either the fields of a kubeconfig entry, or a whole kubeconfig with a context.
-#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(title = "Kubernetes task runner config")]
+#[cfg_attr(test, schemars(title = "Kubernetes task runner config"))]
 pub(crate) struct Config {
     /// The API server, for example `https://cluster.example:6443`.
     master_url: Option<String>,
-    /// Certificate authority of the API server: PEM, as it is or in base64 (a kubeconfig's `certificate-authority-data`).
+    /// Certificate authorities of the API server: PEM, as it is or in base64 (a kubeconfig's `certificate-authority-data`).
+    /// It may hold several, such as the one of a company's network beside the cluster's own.
     ca_cert_data: Option<String>,
     /// Client certificate: PEM, as it is or in base64 (`client-certificate-data`).
     client_cert_data: Option<String>,
@@ -24,26 +35,55 @@ pub(crate) struct Config {
     client_key_data: Option<String>,
     /// Bearer token.
     oauth_token: Option<String>,
-    /// Accepted for compatibility; certificates and tokens carry the user's name.
+    /// Accepted for compatibility and never sent: certificates and tokens carry the user's name.
     username: Option<String>,
     /// Namespace of pods whose task names none.
     namespace: Option<String>,
     /// Accept any certificate of the API server. Only for experiments.
     trust_certs: bool,
+    /// The name that the API server's certificate carries, when it is reached by another one (`tls-server-name`).
+    tls_server_name: Option<String>,
+    /// HTTP proxy that leads to the API server: `http://HOST:PORT`, or with `USER:PASSWORD@` before the host
+    /// (`proxy-url`). Default: the kubeconfig's, else that of HTTPS_PROXY and NO_PROXY if the host passes these on.
+    proxy_url: Option<String>,
     /// The text of a kubeconfig file, with all data inside (`kubectl config view --flatten`).
     kubeconfig: Option<String>,
     /// The kubeconfig's context. Default: its current one.
     context: Option<String>,
 }
 
+impl Config {
+    /// The name that the certificate must carry: the config's, else the kubeconfig's.
+    fn server_name(&self, kubeconfig: Option<&str>) -> Result<Option<ServerName<'static>>, Error> {
+        let (field, name) = match (self.tls_server_name.as_deref(), kubeconfig) {
+            (Some(name), _) => ("config.tlsServerName", name),
+            (None, Some(name)) => ("config.kubeconfig: tls-server-name", name),
+            (None, None) => return Ok(None),
+        };
+        let name = name.trim().to_owned();
+        ServerName::try_from(name).map(Some).map_err(|_| {
+            Error::InvalidArgument(format!(
+                "`{field}` is not a host's name or address: write it without a port"
+            ))
+        })
+    }
+
+    /// The proxy to the server: the config's, else the kubeconfig's, else the environment's.
+    fn proxy(&self, kubeconfig: Option<&str>, server: &Uri) -> Result<Option<Proxy>, Error> {
+        match (self.proxy_url.as_deref(), kubeconfig) {
+            (Some(url), _) => Proxy::new("config.proxyUrl", url, server),
+            (None, Some(url)) => Proxy::new("config.kubeconfig: proxy-url", url, server),
+            (None, None) => Environment::read().proxy(server),
+        }
+    }
+}
+
 /// What a connection needs, checked.
 pub(crate) struct Access {
     /// The API server.
     pub(crate) server: Uri,
-    /// Its certificate authorities; none means that the server speaks plain HTTP or that `insecure` is set.
-    pub(crate) roots: Vec<CertificateDer<'static>>,
-    /// Accept any certificate.
-    pub(crate) insecure: bool,
+    /// The way to it.
+    pub(crate) way: Way,
     /// What the config holds as proof of identity.
     pub(crate) identity: Identity,
     /// Namespace of pods whose task names none.
@@ -64,7 +104,7 @@ pub(crate) enum Identity {
 impl Access {
     /// Parses and checks a config.
     pub(crate) fn parse(config: &str) -> Result<Self, Error> {
-        let config: Config = crate::settings::parse("config", config)?;
+        let config: Config = crate::settings::parse("config", config, &REFUSED)?;
         if let Some(namespace) = &config.namespace {
             crate::options::check_dns_label("config.namespace", namespace)?;
         }
@@ -106,13 +146,19 @@ impl Access {
             .as_deref()
             .map(|t| token("config.oauthToken", t))
             .transpose()?;
-        Self {
-            server: server("config.masterUrl", url)?,
+        let server = server("config.masterUrl", url)?;
+        let way = Way {
             roots: config
                 .ca_cert_data
                 .as_deref()
                 .map_or(Ok(vec![]), |data| certificates("config.caCertData", data))?,
             insecure: config.trust_certs,
+            server_name: config.server_name(None)?,
+            proxy: config.proxy(None, &server)?,
+        };
+        Self {
+            server,
+            way,
             identity: identity(token, certificate),
             namespace: config.namespace.clone().unwrap_or_else(|| "default".into()),
             exec: None,
@@ -173,8 +219,6 @@ impl Access {
             }
         }
         for (field, set) in [
-            ("proxy-url", cluster.proxy_url.is_some()),
-            ("tls-server-name", cluster.tls_server_name.is_some()),
             ("auth-provider", user.auth_provider.is_some()),
             ("as", user.impersonate.is_some()),
             ("username and password", user.password.is_some()),
@@ -201,16 +245,22 @@ impl Access {
             .map(secret)
             .map(|t| token("token", &t))
             .transpose()?;
-        Self {
-            server: server(
-                "config.kubeconfig: server",
-                cluster.server.as_deref().unwrap_or_default(),
-            )?,
+        let server = server(
+            "config.kubeconfig: server",
+            cluster.server.as_deref().unwrap_or_default(),
+        )?;
+        let way = Way {
             roots: cluster
                 .certificate_authority_data
                 .as_deref()
                 .map_or(Ok(vec![]), |data| certificates("certificate-authority-data", data))?,
             insecure: config.trust_certs || cluster.insecure_skip_tls_verify.unwrap_or(false),
+            server_name: config.server_name(cluster.tls_server_name.as_deref())?,
+            proxy: config.proxy(cluster.proxy_url.as_deref(), &server)?,
+        };
+        Self {
+            server,
+            way,
             identity: identity(token, certificate),
             namespace: config
                 .namespace
@@ -224,7 +274,7 @@ impl Access {
 
     fn checked(self, ca: &str) -> Result<Self, Error> {
         let tls = self.server.scheme_str() == Some("https");
-        if tls && self.roots.is_empty() && !self.insecure {
+        if tls && self.way.roots.is_empty() && !self.way.insecure {
             return Err(Error::InvalidArgument(format!(
                 "`{ca}` is missing: set it to the API server's certificate authority (the machine's own list is not read)"
             )));
@@ -240,10 +290,12 @@ impl Access {
 
     /// What a host must grant.
     pub(crate) fn connection(&self) -> Connection {
+        // Behind a proxy it is the proxy that looks the server's name up and connects to it.
+        let first = self.way.proxy.as_ref().map_or(&self.server, |proxy| &proxy.address);
         Connection {
             endpoints: vec![Endpoint {
-                host: host(&self.server),
-                port: port(&self.server),
+                host: host(first),
+                port: port(first),
             }],
             credential_command: self.exec.as_ref().and_then(command),
         }
@@ -464,6 +516,14 @@ mod tests {
                 "config.context",
             ),
             (r#"{"kubeconfig": "[1", "context": "x"}"#, "config.kubeconfig"),
+            (
+                r#"{"masterUrl": "https://a", "trustCerts": true, "tlsServerName": "a b"}"#,
+                "config.tlsServerName",
+            ),
+            (
+                r#"{"masterUrl": "https://a", "trustCerts": true, "proxyUrl": "socks5://c2VjcmV0@p"}"#,
+                "config.proxyUrl",
+            ),
         ] {
             let message = refusal(config);
             assert!(message.contains(field), "{config}: {message}");
@@ -512,5 +572,66 @@ users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, com
         assert!(matches!(credential(r#"{"status": {"token": "t"}}"#), Ok(Identity::Token(t)) if t == "t"));
         assert!(credential("oops").is_err_and(|e| e.to_string().contains("ExecCredential")));
         assert!(credential("{}").is_err());
+    }
+
+    #[test]
+    fn fields_of_other_runners_are_refused_with_what_to_use_instead() {
+        for (field, instead) in [
+            ("apiVersion", "leave it out"),
+            ("caCertFile", "`caCertData`"),
+            ("clientCertFile", "`clientCertData`"),
+            ("clientKeyFile", "`clientKeyData`"),
+            ("clientKeyAlgo", "leave it out"),
+            ("clientKeyPassphrase", "openssl pkey"),
+            ("keyStoreFile", "`clientCertData`"),
+            ("trustStoreFile", "`caCertData`"),
+            ("disableHostnameVerification", "`tlsServerName`"),
+            ("maxConcurrentRequests", "leave it out"),
+            ("watchReconnectInterval", "leave it out"),
+            ("inheritClusterConfig", "leave `config` out"),
+            ("oauthTokenProvider", "the host gets tokens"),
+            ("password", "basic authentication"),
+        ] {
+            let message = refusal(&serde_json::json!({"masterUrl": "https://a", field: "c2VjcmV0"}).to_string());
+            assert!(
+                message.contains(&format!("`config.{field}` is not supported")),
+                "{message}"
+            );
+            assert!(message.contains(instead) && !message.contains("c2VjcmV0"), "{message}");
+        }
+        // What is left empty harms nobody, and a name alone is never sent.
+        let config = r#"{"masterUrl": "https://a", "trustCerts": true, "password": null, "username": "me"}"#;
+        assert!(matches!(Access::parse(config).unwrap().identity, Identity::None));
+    }
+
+    #[test]
+    fn a_proxy_and_a_servers_name_are_the_configs_else_the_kubeconfigs() {
+        let kubeconfig = r#"
+apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: k, user: u}}]
+clusters: [{name: k, cluster: {server: "https://k8s.example:6443", insecure-skip-tls-verify: true, proxy-url: "http://one:3128", tls-server-name: kubernetes}}]
+users: [{name: u, user: {}}]
+"#;
+        let access = |more: serde_json::Value| {
+            let mut config = serde_json::json!({ "kubeconfig": kubeconfig });
+            config
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            Access::parse(&config.to_string()).unwrap()
+        };
+        let theirs = access(serde_json::json!({}));
+        let endpoints = theirs.connection().endpoints;
+        assert_eq!(
+            (endpoints.len(), endpoints[0].host.as_str(), endpoints[0].port),
+            (1, "one", 3128)
+        );
+        assert_eq!(theirs.way.server_name.unwrap().to_str(), "kubernetes");
+        let ours = access(serde_json::json!({"proxyUrl": "http://two", "tlsServerName": "192.0.2.1"}));
+        assert_eq!(ours.connection().endpoints[0].host, "two");
+        assert_eq!(ours.connection().endpoints[0].port, 80);
+        assert_eq!(ours.way.server_name.unwrap().to_str(), "192.0.2.1");
     }
 }

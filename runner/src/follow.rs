@@ -1,9 +1,10 @@
 //! Follows the log of a running task and its pod until the end of `main`: every line once, over any number of connections.
+//! Other containers' logs are read in the same way.
 
 use crate::{
     client::{Action, Cluster, brief, status},
     contract::{Error, Level, Phase},
-    logs::{Cursor, Step, Tracker, events, pod_mark},
+    logs::{Cursor, Step, Tracker, events, init_events, pod_mark},
     pod::{MAIN, Stored},
     session::{Halt, Session},
     status::{self as pod_status, State},
@@ -12,6 +13,7 @@ use crate::{
 use futures::{AsyncBufRead, AsyncBufReadExt as _, future::LocalBoxFuture};
 use http::StatusCode;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::{api::LogParams, core::Request};
 use std::{pin::Pin, time::Duration};
 use tokio::time::Instant;
@@ -19,16 +21,40 @@ use tokio::time::Instant;
 /// A followed log that says nothing for so long is asked for again: a connection can die without a word.
 const SILENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(500);
-/// Longest pause within a log that is complete on its node.
-const PAUSE: Duration = Duration::from_secs(60);
 const ATTEMPTS: u32 = 4;
 
 type Stream = Pin<Box<dyn AsyncBufRead>>;
 
-/// The log of one pod's main container.
+/// Where in the logs of a pod a call begins.
+pub(crate) struct Start {
+    mark: String,
+    pub(crate) cursor: Option<Cursor>,
+}
+
+impl Start {
+    /// After `after`, if that is of this pod.
+    pub(crate) fn new(session: &Session<'_>, pod: &Pod, after: Option<Cursor>) -> Self {
+        let mark = pod_mark(pod.metadata.uid.as_deref().unwrap_or_default());
+        let cursor = after.filter(|cursor| {
+            let same = cursor.pod == mark;
+            if !same {
+                session.note(
+                    Level::Warn,
+                    "the cursor belongs to an earlier pod of this task and is ignored: the log starts anew",
+                );
+            }
+            same
+        });
+        Self { mark, cursor }
+    }
+}
+
+/// The log of one container of a pod.
 pub(crate) struct Follower<'c> {
     cluster: &'c Cluster<'c>,
     session: &'c Session<'c>,
+    /// An init container; the script's if there is none.
+    container: Option<String>,
     tracker: Tracker,
     source: Source<'c>,
 }
@@ -52,25 +78,28 @@ pub(crate) enum Followed {
 }
 
 impl<'c> Follower<'c> {
-    /// Starts after `after` if it is of this pod.
-    pub(crate) fn new(cluster: &'c Cluster<'c>, session: &'c Session<'c>, uid: &str, after: Option<Cursor>) -> Self {
-        let mark = pod_mark(uid);
-        let cursor = after.filter(|cursor| {
-            let same = cursor.pod == mark;
-            if !same {
-                session.note(
-                    Level::Warn,
-                    "the cursor belongs to an earlier pod of this task and is ignored: the log starts anew",
-                );
-            }
-            same
-        });
+    /// The log of an init container, or of the script.
+    pub(crate) fn new(
+        cluster: &'c Cluster<'c>,
+        session: &'c Session<'c>,
+        start: &Start,
+        container: Option<&str>,
+    ) -> Self {
+        let container = container.map(str::to_owned);
+        let cursor = start.cursor.clone().filter(|cursor| cursor.container == container);
         Self {
             cluster,
             session,
-            tracker: Tracker::new(mark, cursor),
+            tracker: Tracker::new(start.mark.clone(), container.clone(), cursor),
+            container,
             source: Source::Closed(Instant::now()),
         }
+    }
+
+    /// Waits for the next lines and hands them over. Can be dropped and called again.
+    pub(crate) async fn step(&mut self, pod: &str) -> Result<(), Halt> {
+        let steps = self.read(pod).await?;
+        self.emit(steps)
     }
 
     /// Follows until main ended. Can be dropped and called again.
@@ -102,12 +131,14 @@ impl<'c> Follower<'c> {
         }
     }
 
-    /// Reads what follows the last line, to the end of the log; only called when nothing more will be written.
-    pub(crate) async fn rest(&mut self, pod: &str) -> Result<(), Halt> {
+    /// Reads what follows the last line, to the end of the log, which may pause for `pause` seconds; only called when nothing
+    /// more will be written.
+    pub(crate) async fn rest(&mut self, pod: &str, pause: u32) -> Result<(), Halt> {
+        let pause = Duration::from_secs(u64::from(pause));
         for _ in 0..ATTEMPTS {
             self.source = Source::Closed(Instant::now());
             let since = self.tracker.connect();
-            let mut stream = match open(self.cluster, pod.to_owned(), false, since).await {
+            let mut stream = match open(self.cluster, pod.to_owned(), self.container.clone(), false, since).await {
                 Ok(stream) => stream,
                 // The log is still there for whoever gets the right: the pod must not go.
                 Err(error) if status(&error) == Some(StatusCode::FORBIDDEN) => {
@@ -126,7 +157,7 @@ impl<'c> Follower<'c> {
                 }
                 Err(error) => return Err(self.cluster.explain(Action::LOG, error).into()),
             };
-            if self.drain(&mut stream).await? {
+            if self.drain(&mut stream, pause).await? {
                 let last = self.tracker.finish();
                 return self.emit(last);
             }
@@ -142,9 +173,9 @@ impl<'c> Follower<'c> {
     }
 
     /// Reads a stream to its end; false if it broke off.
-    async fn drain(&mut self, stream: &mut Stream) -> Result<bool, Halt> {
+    async fn drain(&mut self, stream: &mut Stream, pause: Duration) -> Result<bool, Halt> {
         loop {
-            let Ok(Ok(data)) = tokio::time::timeout(PAUSE, stream.fill_buf()).await else {
+            let Ok(Ok(data)) = tokio::time::timeout(pause, stream.fill_buf()).await else {
                 return Ok(false);
             };
             let (steps, length) = (self.tracker.feed(data), data.len());
@@ -163,7 +194,8 @@ impl<'c> Follower<'c> {
                 Source::Closed(until) => {
                     tokio::time::sleep_until(*until).await;
                     let since = self.tracker.connect();
-                    self.source = Source::Opening(Box::pin(open(self.cluster, pod.to_owned(), true, since)));
+                    let opening = open(self.cluster, pod.to_owned(), self.container.clone(), true, since);
+                    self.source = Source::Opening(Box::pin(opening));
                 }
                 Source::Opening(opening) => match opening.await {
                     Ok(stream) => self.source = Source::Open(stream, Instant::now() + SILENCE),
@@ -192,7 +224,13 @@ impl<'c> Follower<'c> {
     fn emit(&mut self, steps: Vec<Step>) -> Result<(), Halt> {
         for step in steps {
             match step {
-                Step::Emit(part, cursor) => self.session.push_covered(events(&part), cursor.to_string())?,
+                Step::Emit(part, cursor) => {
+                    let events = match &self.container {
+                        Some(container) => init_events(container, &part),
+                        None => events(&part),
+                    };
+                    self.session.push_covered(events, cursor.to_string())?;
+                }
                 Step::Note(text) => self.session.note(Level::Warn, format!("the node says: {text}")),
                 Step::Gap => self.session.note(
                     Level::Warn,
@@ -204,9 +242,15 @@ impl<'c> Follower<'c> {
     }
 }
 
-async fn open(cluster: &Cluster<'_>, pod: String, follow: bool, since: Option<Timestamp>) -> kube::Result<Stream> {
+async fn open(
+    cluster: &Cluster<'_>,
+    pod: String,
+    container: Option<String>,
+    follow: bool,
+    since: Option<Timestamp>,
+) -> kube::Result<Stream> {
     let params = LogParams {
-        container: Some(MAIN.into()),
+        container: Some(container.unwrap_or_else(|| MAIN.into())),
         follow,
         timestamps: true,
         since_time: since,

@@ -3,24 +3,31 @@
 //! Built for `wasm32-wasip2` it is the component that hosts load. Built natively it is the same code behind [`Runner`],
 //! for tests and to measure what WebAssembly costs.
 //!
-//! Pure code takes values and returns values: `settings`, `config`, `options`, `pod`, `status`, `logs`,
-//! `outputs`, `untar`. I/O lives in `client`, `watch`, `follow`, `exec`, `stage`, `collect`; `run` and
-//! `manage` put them together.
+//! Pure code takes values and returns values: `settings`, `config`, `options`, `credentials`, `merge`, `pod`, `status`,
+//! `logs`, `outputs`, `untar`. I/O lives in `client`, `create`, `remove`, `watch`, `follow`, `init_logs`, `exec`,
+//! `stage`, `collect`; `run` and `manage` put them together.
 
 mod bindings;
 mod client;
 mod collect;
 mod config;
+mod connector;
 pub mod contract;
+mod create;
+mod credentials;
 mod exec;
 mod follow;
+mod init_logs;
 mod inputs;
 mod logs;
 mod manage;
+mod merge;
 mod options;
 mod outputs;
 mod pod;
+mod remove;
 mod run;
+mod schema;
 mod session;
 mod settings;
 mod stage;
@@ -51,8 +58,8 @@ impl<'h> Runner<'h> {
         Descriptor {
             name: "kubernetes".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            config_schema: settings::schema::<config::Config>(),
-            task_schema: settings::schema::<options::Options>(),
+            config_schema: schema::CONFIG.into(),
+            task_schema: schema::OPTIONS.into(),
         }
     }
 

@@ -131,6 +131,8 @@ pub(crate) struct Cursor {
     pub(crate) parts: u32,
     /// The host has all of the line.
     pub(crate) whole: bool,
+    /// The init container whose log the line is in; the script's if there is none.
+    pub(crate) container: Option<String>,
 }
 
 /// Names one line: timestamps repeat and go back where two streams interleave.
@@ -152,7 +154,8 @@ impl std::fmt::Display for Cursor {
             self.pod,
             time.as_nanosecond(),
             self.parts
-        )
+        )?;
+        self.container.as_ref().map_or(Ok(()), |name| write!(f, ".{name}"))
     }
 }
 
@@ -166,8 +169,11 @@ impl std::str::FromStr for Cursor {
 
 fn parse(text: &str) -> Option<Cursor> {
     let fields: Vec<&str> = text.split('.').collect();
-    let ["1", pod, time, hash, ordinal, end] = fields[..] else {
-        return None;
+    let (pod, time, hash, ordinal, end, container) = match fields[..] {
+        ["1", pod, time, hash, ordinal, end] => (pod, time, hash, ordinal, end, None),
+        // The name of a container has no dot in it.
+        ["1", pod, time, hash, ordinal, end, container] => (pod, time, hash, ordinal, end, Some(container.to_owned())),
+        _ => return None,
     };
     let (parts, whole) = match end.strip_suffix('e') {
         Some(parts) => (parts, true),
@@ -182,6 +188,7 @@ fn parse(text: &str) -> Option<Cursor> {
         },
         parts: parts.parse().ok()?,
         whole,
+        container,
     })
 }
 
@@ -212,6 +219,7 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Tracker {
     pod: String,
+    container: Option<String>,
     /// The last position that was emitted.
     cursor: Option<Cursor>,
     connection: Connection,
@@ -232,9 +240,10 @@ struct Connection {
 
 impl Tracker {
     /// Starts after `cursor`, or at the beginning.
-    pub(crate) fn new(pod: String, cursor: Option<Cursor>) -> Self {
+    pub(crate) fn new(pod: String, container: Option<String>, cursor: Option<Cursor>) -> Self {
         let mut tracker = Self {
             pod,
+            container,
             cursor,
             connection: Connection::default(),
         };
@@ -339,6 +348,7 @@ impl Tracker {
             line,
             parts: part.index + 1,
             whole: part.end,
+            container: self.container.clone(),
         };
         self.cursor = Some(cursor.clone());
         steps.push(Step::Emit(part, cursor));
@@ -372,6 +382,18 @@ pub(crate) fn events(part: &Part) -> Vec<Event> {
     }
     let lossy = matches!(text, std::borrow::Cow::Owned(_));
     vec![log(part.time, Level::Info, text.into_owned(), !part.end, lossy)]
+}
+
+/// What one part of an init container's log becomes: text, with the container's name before it.
+pub(crate) fn init_events(container: &str, part: &Part) -> Vec<Event> {
+    let text = String::from_utf8_lossy(&part.bytes);
+    let lossy = matches!(text, std::borrow::Cow::Owned(_));
+    let text = if part.index == 0 {
+        format!("[{container}] {text}")
+    } else {
+        text.into_owned()
+    };
+    vec![log(part.time, Level::Info, text, !part.end, lossy)]
 }
 
 fn log(time: Option<Timestamp>, level: Level, message: String, partial: bool, lossy: bool) -> Event {
@@ -485,7 +507,7 @@ mod tests {
         .concat();
         let expected = ["a", "a", "b", "c", "d", "", "  e ", "f"];
         for cut in 0..log.len() {
-            let mut tracker = Tracker::new("p".into(), None);
+            let mut tracker = Tracker::new("p".into(), None, None);
             let mut seen = messages(&tracker.feed(&log.as_bytes()[..cut]));
             assert!(tracker.connect().is_none() == seen.is_empty());
             seen.extend(messages(&tracker.feed(log.as_bytes())));
@@ -497,7 +519,7 @@ mod tests {
     #[test]
     fn a_cursor_survives_being_stored_and_finds_its_line_in_another_process() {
         let log = [line(1, "a"), line(1, "a"), line(1, "a"), line(2, "b")].concat();
-        let mut first = Tracker::new("p".into(), None);
+        let mut first = Tracker::new("p".into(), None, None);
         let steps = first.feed(log.as_bytes());
         for (index, step) in steps.iter().enumerate() {
             let Step::Emit(_, cursor) = step else {
@@ -505,7 +527,7 @@ mod tests {
             };
             let stored: Cursor = cursor.to_string().parse().unwrap();
             assert_eq!(stored, *cursor);
-            let mut second = Tracker::new("p".into(), Some(stored));
+            let mut second = Tracker::new("p".into(), None, Some(stored));
             let mut rest = messages(&second.feed(log.as_bytes()));
             rest.extend(messages(&second.finish()));
             assert_eq!(rest, messages(&steps)[index + 1..]);
@@ -516,7 +538,7 @@ mod tests {
 
     #[test]
     fn a_rotated_log_reports_the_gap_and_loses_nothing_that_is_there() {
-        let mut tracker = Tracker::new("p".into(), None);
+        let mut tracker = Tracker::new("p".into(), None, None);
         let _ = tracker.feed(line(1, "gone").as_bytes());
         tracker.connect();
         let mut steps = tracker.feed([line(2, "x"), line(9000, "y")].concat().as_bytes());
@@ -526,7 +548,7 @@ mod tests {
 
     #[test]
     fn a_fragment_without_a_time_is_dropped_first_and_noted_later() {
-        let mut tracker = Tracker::new("p".into(), None);
+        let mut tracker = Tracker::new("p".into(), None, None);
         let text = format!("tail of a long line\n{}rotation failed\n{}", line(1, "a"), line(2, "b"));
         assert_eq!(
             messages(&tracker.feed(text.as_bytes())),
@@ -539,7 +561,7 @@ mod tests {
         let long: String = "ä".repeat(100_000);
         let log = [line(1, &long), line(2, "after")].concat();
         for cut in [40_000, 70_000, 150_000, 199_990, log.len() - 3] {
-            let mut tracker = Tracker::new("p".into(), None);
+            let mut tracker = Tracker::new("p".into(), None, None);
             let mut steps = tracker.feed(&log.as_bytes()[..cut]);
             tracker.connect();
             steps.extend(tracker.feed(log.as_bytes()));
@@ -597,11 +619,24 @@ mod tests {
 
     #[test]
     fn the_cursor_after_each_step_is_the_last_emitted_line() {
-        let mut tracker = Tracker::new("p".into(), None);
+        let mut tracker = Tracker::new("p".into(), None, None);
         let steps = tracker.feed([line(1, "a"), line(2, "b")].concat().as_bytes());
         assert_eq!(
             last(&steps).line.time,
             "2026-01-01T00:00:00.000000002Z".parse().unwrap()
         );
+    }
+
+    #[test]
+    fn a_cursor_in_the_log_of_an_init_container_names_it() {
+        let mut tracker = Tracker::new("p".into(), Some("setup".into()), None);
+        let steps = tracker.feed(line(1, "one").as_bytes());
+        let cursor = last(&steps);
+        assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
+        assert_eq!(cursor.container.as_deref(), Some("setup"));
+        let Step::Emit(part, _) = &steps[0] else {
+            panic!("{steps:?}")
+        };
+        assert!(matches!(&init_events("setup", part)[..], [Event::Log(line)] if line.message == "[setup] one"));
     }
 }

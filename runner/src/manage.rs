@@ -6,8 +6,8 @@ use crate::{
     contract::{Diagnostic, Error, Host, Level, Outcome, Snapshot, Task, text},
     inputs::Inputs,
     options::Options,
-    pod::{GRACE, Handle, MAIN, Plan, Stored, selector},
-    run::{delete, gone},
+    pod::{Handle, MAIN, Plan, Stored, selector},
+    remove::{delete, gone},
     session::Session,
     status, watch,
 };
@@ -32,6 +32,9 @@ const RIGHTS: [(&str, &str, &str); 7] = [
     ("get", "pods", "exec"),
 ];
 
+/// What one option needs beside them.
+const FOR_CREDENTIALS: (&str, &str, &str) = ("create", "secrets", "");
+
 /// Stops a task and deletes what it left.
 pub(crate) async fn kill(host: &dyn Host, config: &str, handle: &str, grace: Option<u32>) -> Result<(), Error> {
     let access = Access::parse(config)?;
@@ -42,8 +45,10 @@ pub(crate) async fn kill(host: &dyn Host, config: &str, handle: &str, grace: Opt
         return Ok(());
     };
     let running = matches!(status::state(&pod, MAIN), status::State::Running(_));
+    let own = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds);
     delete(&cluster, &pod, grace).await?;
-    let wait = if running { grace.unwrap_or(GRACE) } else { 0 };
+    let own = own.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or_default();
+    let wait = if running { grace.unwrap_or(own) } else { 0 };
     gone(&cluster, pod, Duration::from_secs(u64::from(wait) + 120)).await
 }
 
@@ -109,7 +114,7 @@ pub(crate) async fn check(host: &dyn Host, config: &str) -> Result<Vec<Diagnosti
     let session = Session::new(host);
     let namespace = access.namespace.clone();
     let server = access.server.to_string();
-    let insecure = access.insecure;
+    let insecure = access.way.insecure;
     let cluster = Cluster::new(access, namespace, &session)?;
     let mut findings = Vec::new();
     let mut find = |level, message: String| findings.push(Diagnostic { level, message });
@@ -137,10 +142,8 @@ pub(crate) async fn check(host: &dyn Host, config: &str) -> Result<Vec<Diagnosti
             "Kubernetes 1.30 or later is needed: files travel over exec protocol v5".into(),
         );
     }
-    for (verb, resource, subresource) in RIGHTS
-        .into_iter()
-        .chain((minor >= 35).then_some(("create", "pods", "exec")))
-    {
+    let later = (minor >= 35).then_some(("create", "pods", "exec"));
+    for (verb, resource, subresource) in RIGHTS.into_iter().chain(later).chain([FOR_CREDENTIALS]) {
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
@@ -167,6 +170,11 @@ pub(crate) async fn check(host: &dyn Host, config: &str) -> Result<Vec<Diagnosti
         let namespace = cluster.namespace();
         if answer.status.is_some_and(|s| s.allowed) {
             find(Level::Info, format!("may {verb} {name} in `{namespace}`"));
+        } else if resource == FOR_CREDENTIALS.1 {
+            find(
+                Level::Info,
+                format!("may not {verb} {name} in `{namespace}`, which only the option `credentials` needs"),
+            );
         } else {
             find(
                 Level::Error,

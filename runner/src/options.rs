@@ -1,29 +1,93 @@
 //! The options of a task: what a flow author may say about the pod. Parsing and validation only.
 
-use crate::contract::Error;
-use jiff::{Span, SpanRelativeTo};
-use schemars::JsonSchema;
+mod checks;
+mod specs;
+mod values;
+
+pub(crate) use checks::{bytes, check_dns_label};
+pub(crate) use values::Delete;
+
+use crate::{contract::Error, credentials::Credentials};
+use checks::{check_annotations, check_dns_name, check_labels, check_quantity};
+use k8s_openapi::{
+    api::core::v1::{Affinity, Container, PodSpec, Toleration},
+    apimachinery::pkg::api::resource::Quantity,
+};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use values::{Duration, PullPolicy};
 
 /// Largest `inlineLimit`: the API server refuses pods above about 1.5 MB, and these bytes grow by a third in text.
 const INLINE_MOST: u32 = 512 * 1024;
 
+/// Properties of other runners of this type that this one does not have, and what to use instead.
+const REFUSED: [(&str, &str); 2] = [
+    ("fileSideCarSpec", "use `fileSidecar.defaultSpec`, which is the same"),
+    (
+        "job",
+        "pods are made without a Job: use the task's `retry`, which tells the cluster's faults from the script's",
+    ),
+];
+
+/// Options that shape the run and came after the first version of the digest: those that are set are part of it.
+const SHAPING: [&str; 10] = [
+    "affinity",
+    "containerDefaultSpec",
+    "containerSpec",
+    "nodeSelector",
+    "podSpec",
+    "priorityClassName",
+    "runtimeClassName",
+    "syncWorkingDirectory",
+    "tolerations",
+    "waitUntilCompletion",
+];
+
 /// Options of one task; `{}` takes the defaults.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(title = "Kubernetes task runner options")]
+#[cfg_attr(test, schemars(title = "Kubernetes task runner options"))]
 pub(crate) struct Options {
     /// Namespace of the pod. Default: the config's namespace, else `default`.
     pub(crate) namespace: Option<String>,
     /// Labels of the pod, beside the runner's own (`podrun.dev/...`, which cannot be set here).
     pub(crate) labels: BTreeMap<String, String>,
+    /// Annotations of the pod, beside the runner's own (`podrun.dev/...`, which cannot be set here).
+    pub(crate) annotations: BTreeMap<String, String>,
     /// Service account that the script runs as. Default: the namespace's.
     pub(crate) service_account_name: Option<String>,
-    /// CPU, memory and other resources of the main container.
+    /// Labels that a node must have to take the pod. Joined with `podSpec.nodeSelector`; this one wins.
+    pub(crate) node_selector: BTreeMap<String, String>,
+    /// Taints of nodes that the pod puts up with. Takes the place of `podSpec.tolerations`.
+    pub(crate) tolerations: Vec<Toleration>,
+    /// Which nodes, and which other pods, the pod must or should be near to or away from.
+    pub(crate) affinity: Option<Affinity>,
+    /// Priority class of the pod: who gives way when the cluster is full.
+    pub(crate) priority_class_name: Option<String>,
+    /// Runtime class of the pod, for example a sandboxed or a GPU runtime.
+    pub(crate) runtime_class_name: Option<String>,
+    /// What the main container asks for and may not exceed: `cpu`, `memory`, `nvidia.com/gpu`, any resource name.
     pub(crate) resources: Resources,
-    /// When the main container's image is pulled: `ALWAYS`, `IF_NOT_PRESENT` or `NEVER`. Default: Kubernetes' own rule.
+    /// When the main container's image is pulled: `ALWAYS`, `IF_NOT_PRESENT` or `NEVER`. Default: Kubernetes' own rule,
+    /// which is `ALWAYS` for images named without a tag or with `latest` and `IF_NOT_PRESENT` for others.
     pub(crate) pull_policy: Option<PullPolicy>,
+    /// Access to a private registry for all images of the pod. A pull secret that belongs to the pod and goes away with
+    /// it; the only option that needs a right on secrets (`create`).
+    pub(crate) credentials: Option<Credentials>,
+    /// Further fields of the pod, as Kubernetes names them: volumes, security context, host aliases, whatever has no
+    /// option of its own. An option wins over the same field here. A container named `main` gives defaults to the main
+    /// container; containers of other names run beside the script, are no part of its outcome, and go when the task
+    /// ends: one that should go by itself when no host comes belongs into `initContainers` with `restartPolicy: Always`.
+    /// Init containers run after the input files arrived. Fields that the runner needs for itself are refused.
+    pub(crate) pod_spec: Option<PodSpec>,
+    /// Further fields of the main container: variables, security context, volume mounts. What the task or an option says
+    /// wins; so do `WORKING_DIR` and `OUTPUT_DIR`.
+    pub(crate) container_spec: Option<Container>,
+    /// Defaults for every container of the pod, those that move files included: what a container says itself wins. Maps
+    /// are merged, variables by name, volume mounts by path, other lists replaced.
+    pub(crate) container_default_spec: Option<Container>,
     /// The volume that holds the working directory and the output directory.
     pub(crate) volume: Volume,
     /// Input files that compress to at most this many bytes travel inside the pod, readable by whoever may read pods;
@@ -31,15 +95,29 @@ pub(crate) struct Options {
     pub(crate) inline_limit: u32,
     /// How long the pod may take to be scheduled, pull its images and start.
     pub(crate) wait_until_running: Duration,
+    /// How long the script may run when the task has no `timeout`; with one, this is ignored and the runner says so.
+    /// Default: no limit.
+    pub(crate) wait_until_completion: Option<Duration>,
+    /// How long the log may be silent while its rest is read after the end of the script. A ceiling: the end of a log is
+    /// known, so nothing waits for it. A rest that does not arrive is an error that leaves the pod, never a lost line.
+    pub(crate) wait_for_logs: Duration,
+    /// How long a script that is stopped may take to end after TERM, before KILL; at least `PT1S`.
+    pub(crate) kill_grace_period: Duration,
     /// How long the pod keeps its output files after the script's end when no host collects them.
     pub(crate) keep_outputs: Duration,
-    /// Delete the pod after the end. `false` leaves it for debugging; `podrun kill` removes it later.
-    pub(crate) delete: bool,
+    /// Delete the pod after the end: `true`, `false`, or `ON_SUCCESS` to keep the pods of tasks that did not succeed.
+    /// One that is kept is there for a look; `podrun kill` removes it later.
+    pub(crate) delete: Delete,
     /// Take up the pod that is already there. `false` deletes it and starts anew.
     pub(crate) resume: bool,
-    /// Whether files that the script leaves in the output directory come back. `false` saves the sidecar when the task
-    /// has no output patterns either.
+    /// Whether files that the script leaves in the output directory come back. `false` saves the sidecar when nothing
+    /// else comes back either.
     pub(crate) output_dir: bool,
+    /// The whole working directory comes back, input files included, not only what `outputFiles` names. Symbolic links
+    /// that lead out of it are left out, with a warning.
+    pub(crate) sync_working_directory: bool,
+    /// Show the log lines of the init containers of `podSpec`, as `[name] line`, before those of the script.
+    pub(crate) init_logs: bool,
     /// The containers that bring and collect files.
     pub(crate) file_sidecar: FileSidecar,
 }
@@ -49,58 +127,50 @@ impl Default for Options {
         Self {
             namespace: None,
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
             service_account_name: None,
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            affinity: None,
+            priority_class_name: None,
+            runtime_class_name: None,
             resources: Resources::default(),
             pull_policy: None,
+            credentials: None,
+            pod_spec: None,
+            container_spec: None,
+            container_default_spec: None,
             volume: Volume::default(),
             inline_limit: 64 * 1024,
-            wait_until_running: Duration::minutes(10),
-            keep_outputs: Duration::minutes(24 * 60),
-            delete: true,
+            wait_until_running: Duration::seconds(10 * 60),
+            wait_until_completion: None,
+            wait_for_logs: Duration::seconds(30),
+            kill_grace_period: Duration::seconds(30),
+            keep_outputs: Duration::seconds(24 * 60 * 60),
+            delete: Delete::Always,
             resume: true,
             output_dir: true,
+            sync_working_directory: false,
+            init_logs: false,
             file_sidecar: FileSidecar::default(),
         }
     }
 }
 
-/// Requests and limits by resource name, in Kubernetes' quantities (`500m`, `128Mi`).
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+/// Requests and limits by resource name, in Kubernetes' quantities (`500m`, `128Mi`, `1`).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Resources {
     /// What the scheduler sets aside.
-    pub(crate) request: BTreeMap<String, String>,
+    pub(crate) request: BTreeMap<String, Quantity>,
     /// What the container may not exceed.
-    pub(crate) limit: BTreeMap<String, String>,
-}
-
-/// When an image is pulled.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
-pub(crate) enum PullPolicy {
-    /// Ask the registry each time.
-    #[serde(rename = "ALWAYS", alias = "Always")]
-    Always,
-    /// Only when the node does not have it.
-    #[serde(rename = "IF_NOT_PRESENT", alias = "IfNotPresent")]
-    IfNotPresent,
-    /// Fail when the node does not have it.
-    #[serde(rename = "NEVER", alias = "Never")]
-    Never,
-}
-
-impl PullPolicy {
-    /// As the pod's `imagePullPolicy`.
-    pub(crate) fn as_kubernetes(self) -> &'static str {
-        match self {
-            Self::Always => "Always",
-            Self::IfNotPresent => "IfNotPresent",
-            Self::Never => "Never",
-        }
-    }
+    pub(crate) limit: BTreeMap<String, Quantity>,
 }
 
 /// The `emptyDir` that all containers of the pod share.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Volume {
     /// Memory or disk of the node.
@@ -119,7 +189,8 @@ impl Default for Volume {
 }
 
 /// Where the volume lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) enum Medium {
     /// In the node's memory: nothing touches a disk, and files count as memory of the containers that write them.
     #[serde(rename = "MEMORY", alias = "Memory")]
@@ -130,93 +201,69 @@ pub(crate) enum Medium {
 }
 
 /// The containers `init-files` and `out-files`.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct FileSidecar {
     /// Image with sh, tar, gzip, base64, find, head, dd, wc, sha256sum and readlink.
     pub(crate) image: String,
+    /// What each of these containers asks for and may not exceed. Default: 10m CPU and 16Mi memory asked for, and in
+    /// memory a limit of the volume's size and 128Mi.
+    pub(crate) resources: Resources,
+    /// Further fields of these containers: they win over `containerDefaultSpec`.
+    pub(crate) default_spec: Option<Container>,
 }
 
 impl Default for FileSidecar {
     fn default() -> Self {
         Self {
             image: "busybox".to_owned(),
+            resources: Resources::default(),
+            default_spec: None,
         }
     }
 }
 
-/// A length of time, written as ISO 8601 (`PT10M`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Duration(std::time::Duration);
-
-impl Duration {
-    const fn minutes(minutes: u64) -> Self {
-        Self(std::time::Duration::from_secs(60 * minutes))
-    }
-
-    /// As the standard library's type.
-    pub(crate) fn get(self) -> std::time::Duration {
-        self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Duration {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        text.parse::<Span>()
-            .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
-            .ok()
-            .and_then(|duration| std::time::Duration::try_from(duration).ok())
-            .map(Self)
-            .ok_or_else(|| serde::de::Error::custom("not a duration: write ISO 8601, for example PT10M or PT24H"))
-    }
-}
-
-impl Serialize for Duration {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("PT{}S", self.0.as_secs()))
-    }
-}
-
-impl JsonSchema for Duration {
-    fn schema_name() -> Cow<'static, str> {
-        "Duration".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": "^P", "description": "ISO 8601 duration, for example PT10M."})
+impl Resources {
+    fn check(&self, field: &str) -> Result<(), Error> {
+        for (kind, map) in [("request", &self.request), ("limit", &self.limit)] {
+            for (name, Quantity(quantity)) in map {
+                check_quantity(&format!("{field}.{kind}.{name}"), quantity)?;
+            }
+        }
+        for (name, Quantity(request)) in &self.request {
+            let limit = self.limit.get(name);
+            if let Some(Quantity(limit)) = limit.filter(|limit| bytes(request) > bytes(&limit.0)) {
+                return Err(Error::InvalidArgument(format!(
+                    "`{field}.request.{name}` is {request}, more than the limit of {limit}: lower it or raise `{field}.limit.{name}`"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
 impl Options {
     /// Parses and validates the options of a task.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let options: Self = crate::settings::parse("options", text)?;
+        let options: Self = crate::settings::parse("options", text, &REFUSED)?;
         if let Some(namespace) = &options.namespace {
             check_dns_label("options.namespace", namespace)?;
         }
-        if let Some(account) = &options.service_account_name {
-            check_dns_label("options.serviceAccountName", account)?;
-        }
-        for (key, value) in &options.labels {
-            check_label(key, value)?;
-        }
-        for (field, map) in [
-            ("request", &options.resources.request),
-            ("limit", &options.resources.limit),
+        for (field, name) in [
+            ("options.serviceAccountName", &options.service_account_name),
+            ("options.priorityClassName", &options.priority_class_name),
+            ("options.runtimeClassName", &options.runtime_class_name),
         ] {
-            for (name, quantity) in map {
-                check_quantity(&format!("options.resources.{field}.{name}"), quantity)?;
+            if let Some(name) = name {
+                check_dns_name(field, name)?;
             }
         }
-        for (name, request) in &options.resources.request {
-            let limit = options.resources.limit.get(name);
-            if let Some(limit) = limit.filter(|limit| bytes(request) > bytes(limit)) {
-                return Err(Error::InvalidArgument(format!(
-                    "`options.resources.request.{name}` is {request}, more than the limit of {limit}: lower it or raise `options.resources.limit.{name}`"
-                )));
-            }
-        }
+        check_labels("options.labels", &options.labels)?;
+        check_annotations("options.annotations", &options.annotations)?;
+        check_labels("options.nodeSelector", &options.node_selector)?;
+        options.resources.check("options.resources")?;
+        options.file_sidecar.resources.check("options.fileSidecar.resources")?;
         if let Some(limit) = &options.volume.size_limit {
             check_quantity("options.volume.sizeLimit", limit)?;
         }
@@ -226,23 +273,27 @@ impl Options {
                 options.inline_limit
             )));
         }
+        for (field, duration) in [
+            ("killGracePeriod", Some(options.kill_grace_period)),
+            ("waitForLogs", Some(options.wait_for_logs)),
+            ("waitUntilCompletion", options.wait_until_completion),
+        ] {
+            if duration.is_some_and(|d| d.get().as_secs() == 0) {
+                return Err(Error::InvalidArgument(format!(
+                    "`options.{field}` is less than a second: write at least PT1S"
+                )));
+            }
+        }
         if options.file_sidecar.image.trim().is_empty() {
             return Err(Error::InvalidArgument(
                 "`options.fileSidecar.image` is empty: name an image with a shell, for example busybox".into(),
             ));
         }
+        if let Some(credentials) = &options.credentials {
+            credentials.check()?;
+        }
+        specs::check(&options)?;
         Ok(options)
-    }
-
-    /// What is allowed and yet seldom meant, if anything.
-    pub(crate) fn warning(&self) -> Option<String> {
-        let memory = self.resources.limit.get("memory")?;
-        let size = self.size_limit().filter(|_| self.volume.medium == Medium::Memory)?;
-        (bytes(memory)? < bytes(size)?).then(|| {
-            format!(
-                "files count as memory of the script that writes them: with `resources.limit.memory` at {memory} it is ended before it fills the {size} of `volume.sizeLimit`; raise the one, lower the other, or set `volume.medium` to DISK"
-            )
-        })
     }
 
     /// The volume's size limit, as a quantity.
@@ -253,88 +304,23 @@ impl Options {
             (None, Medium::Disk) => None,
         }
     }
-}
 
-/// Refuses what Kubernetes would refuse as a namespace's name.
-pub(crate) fn check_dns_label(field: &str, value: &str) -> Result<(), Error> {
-    let valid = !value.is_empty()
-        && value.len() <= 63
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !value.starts_with('-')
-        && !value.ends_with('-');
-    if valid {
-        return Ok(());
+    /// The options of `SHAPING` that are set.
+    pub(crate) fn shape(&self) -> Map<String, Value> {
+        let Ok(Value::Object(mut all)) = serde_json::to_value(self) else {
+            return Map::new();
+        };
+        all.retain(|name, value| {
+            let set = match value {
+                Value::Null | Value::Bool(false) => false,
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(fields) => !fields.is_empty(),
+                _ => true,
+            };
+            set && SHAPING.contains(&name.as_str())
+        });
+        all
     }
-    Err(Error::InvalidArgument(format!(
-        "`{field}` is not a name that Kubernetes accepts: use lower-case letters, digits and `-`, at most 63"
-    )))
-}
-
-fn check_label(key: &str, value: &str) -> Result<(), Error> {
-    let refuse = |why: &str| Err(Error::InvalidArgument(format!("`options.labels.{key}`: {why}")));
-    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(p, n)| (Some(p), n));
-    if prefix == Some(crate::pod::LABEL_DOMAIN) {
-        return refuse("labels under `podrun.dev/` belong to the runner: choose another prefix");
-    }
-    let word = |s: &str| {
-        s.len() <= 63
-            && s.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-            && s.bytes().next().is_none_or(|b| b.is_ascii_alphanumeric())
-            && s.bytes().last().is_none_or(|b| b.is_ascii_alphanumeric())
-    };
-    if name.is_empty() || !word(name) || prefix.is_some_and(|p| p.is_empty() || p.len() > 253) {
-        return refuse("not a label name that Kubernetes accepts");
-    }
-    if !word(value) {
-        return refuse(
-            "the value must be at most 63 letters, digits, `-`, `_` or `.`, with a letter or digit at both ends",
-        );
-    }
-    Ok(())
-}
-
-fn check_quantity(field: &str, value: &str) -> Result<(), Error> {
-    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let suffix = value.get(digits.len()..).unwrap_or_default();
-    let number = digits.parse::<f64>().is_ok_and(|n| n >= 0.0 && n.is_finite());
-    let unit = matches!(
-        suffix,
-        "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E" | "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei"
-    );
-    if number && unit {
-        return Ok(());
-    }
-    Err(Error::InvalidArgument(format!(
-        "`{field}` is not a quantity: write for example 500m, 2 or 128Mi"
-    )))
-}
-
-/// The number that a quantity which `check_quantity` accepted stands for: bytes, if it is one of memory.
-pub(crate) fn bytes(quantity: &str) -> Option<f64> {
-    let digits = quantity.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match quantity.get(digits.len()..)? {
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "" => 1.0,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024.0,
-        "Mi" => 1_048_576.0,
-        "Gi" => 1_073_741_824.0,
-        "Ti" => 1_099_511_627_776.0,
-        "Pi" => 1_125_899_906_842_624.0,
-        "Ei" => 1_152_921_504_606_846_976.0,
-        _ => return None,
-    };
-    digits.parse::<f64>().ok().map(|n| n * factor)
 }
 
 #[cfg(test)]
@@ -344,10 +330,13 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_reference() {
         let options = Options::parse("{}").unwrap();
-        assert!(options.delete && options.resume && options.output_dir);
+        assert!(options.delete == Delete::Always && options.resume && options.output_dir);
+        assert!(!options.sync_working_directory && !options.init_logs && options.wait_until_completion.is_none());
         assert_eq!(options.size_limit(), Some("1Gi"));
         assert_eq!(options.wait_until_running.get().as_secs(), 600);
         assert_eq!(options.keep_outputs.get().as_secs(), 86_400);
+        assert_eq!(options.kill_grace_period.whole_seconds(), 30);
+        assert_eq!(options.wait_for_logs.whole_seconds(), 30);
     }
 
     #[test]
@@ -368,26 +357,34 @@ mod tests {
             (r#"{"inlineLimit": 524289}"#, "options.inlineLimit"),
             (r#"{"pullPolicy": "SOMETIMES"}"#, "options.pullPolicy"),
             (r#"{"fileSidecar": {"image": ""}}"#, "options.fileSidecar.image"),
+            (
+                r#"{"fileSidecar": {"resources": {"limit": {"cpu": "x"}}}}"#,
+                "options.fileSidecar.resources.limit.cpu",
+            ),
+            (
+                r#"{"annotations": {"podrun.dev/digest": "x"}}"#,
+                "options.annotations.podrun.dev/digest",
+            ),
+            (
+                r#"{"annotations": {"no spaces": "x"}}"#,
+                "options.annotations.no spaces",
+            ),
+            (r#"{"nodeSelector": {"disk": "s s d"}}"#, "options.nodeSelector.disk"),
+            (r#"{"priorityClassName": "High"}"#, "options.priorityClassName"),
+            (r#"{"runtimeClassName": ""}"#, "options.runtimeClassName"),
+            (r#"{"serviceAccountName": "a..b"}"#, "options.serviceAccountName"),
+            (r#"{"killGracePeriod": "PT0S"}"#, "options.killGracePeriod"),
+            (r#"{"waitForLogs": "PT0.5S"}"#, "options.waitForLogs"),
+            (r#"{"waitUntilCompletion": "an hour"}"#, "options.waitUntilCompletion"),
+            (r#"{"delete": "ON_FAILURE"}"#, "options.delete"),
+            (r#"{"credentials": {"username": "u"}}"#, "options.credentials.password"),
+            (r#"{"job": {"enabled": true}}"#, "options.job"),
+            (r#"{"fileSideCarSpec": {}}"#, "options.fileSideCarSpec"),
         ] {
             let Err(Error::InvalidArgument(message)) = Options::parse(text) else {
                 panic!("{text} was accepted")
             };
             assert!(message.contains(field), "{message}");
-        }
-    }
-
-    #[test]
-    fn a_volume_that_does_not_fit_the_memory_is_warned_of() {
-        let warning = |text: &str| Options::parse(text).unwrap().warning();
-        let small = warning(r#"{"resources": {"limit": {"memory": "64Mi"}}}"#).unwrap();
-        assert!(small.contains("64Mi") && small.contains("1Gi"), "{small}");
-        for fits in [
-            "{}",
-            r#"{"resources": {"limit": {"memory": "1Gi"}}}"#,
-            r#"{"resources": {"limit": {"memory": "64Mi"}}, "volume": {"medium": "DISK"}}"#,
-            r#"{"resources": {"limit": {"memory": "64Mi"}}, "volume": {"sizeLimit": "60Mi"}}"#,
-        ] {
-            assert_eq!(warning(fits), None, "{fits}");
         }
     }
 
@@ -400,5 +397,42 @@ mod tests {
         assert_eq!(options.wait_until_running.get().as_secs(), 86_401);
         assert_eq!(options.pull_policy.map(PullPolicy::as_kubernetes), Some("Always"));
         assert_eq!(options.size_limit(), None);
+    }
+
+    #[test]
+    fn every_spelling_of_a_value_means_the_same() {
+        for (text, policy) in [
+            ("ALWAYS", "Always"),
+            ("Always", "Always"),
+            ("IF_NOT_PRESENT", "IfNotPresent"),
+            ("IfNotPresent", "IfNotPresent"),
+            ("NEVER", "Never"),
+            ("Never", "Never"),
+        ] {
+            let options = Options::parse(&serde_json::json!({ "pullPolicy": text }).to_string()).unwrap();
+            assert_eq!(options.pull_policy.map(PullPolicy::as_kubernetes), Some(policy));
+        }
+        for (text, delete) in [
+            ("true", Delete::Always),
+            ("false", Delete::Never),
+            (r#""ON_SUCCESS""#, Delete::OnSuccess),
+        ] {
+            let options = Options::parse(&format!(r#"{{"delete": {text}}}"#)).unwrap();
+            assert_eq!(options.delete, delete);
+            assert_eq!(serde_json::to_string(&delete).unwrap(), text);
+        }
+        let options = r#"{"resources": {"request": {"cpu": 2}, "limit": {"nvidia.com/gpu": 1, "cpu": 2.5}}}"#;
+        let resources = Options::parse(options).unwrap().resources;
+        assert_eq!(resources.request["cpu"].0, "2");
+        assert_eq!(resources.limit["nvidia.com/gpu"].0, "1");
+        assert_eq!(resources.limit["cpu"].0, "2.5");
+    }
+
+    #[test]
+    fn credentials_are_in_no_text_that_is_made_of_options() {
+        let options = r#"{"credentials": {"registry": "r", "username": "somebody", "password": "hunter2"}}"#;
+        let options = Options::parse(options).unwrap();
+        let text = format!("{options:?} {}", serde_json::to_string(&options).unwrap());
+        assert!(!text.contains("hunter2") && !text.contains("somebody"), "{text}");
     }
 }

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub(crate) struct Wanted {
     patterns: GlobSet,
+    /// The whole working directory, whatever the patterns say.
+    all: bool,
 }
 
 /// What lies in the folders `work` and `out` of the pod, paths beginning with one of the two.
@@ -22,6 +24,25 @@ pub(crate) struct Listing {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Selection {
     pub(crate) files: BTreeMap<String, Vec<Destination>>,
+    /// Links that nobody named and that lead out of their folder.
+    outside: Vec<String>,
+}
+
+impl Selection {
+    /// What to say of links that are left out, if any are.
+    pub(crate) fn left_out(&self) -> Option<String> {
+        let shown: Vec<String> = self.outside.iter().take(5).map(|path| format!("`{path}`")).collect();
+        let more = match self.outside.len().saturating_sub(shown.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        (!shown.is_empty()).then(|| {
+            format!(
+                "symbolic links that lead out of the working directory are left out: {}{more}",
+                shown.join(", ")
+            )
+        })
+    }
 }
 
 /// One output file.
@@ -58,7 +79,7 @@ impl Destination {
 
 impl Wanted {
     /// Compiles the patterns; `*` stays within a folder, `**` crosses folders.
-    pub(crate) fn new(patterns: &[String]) -> Result<Self, Error> {
+    pub(crate) fn new(patterns: &[String], all: bool) -> Result<Self, Error> {
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
             let refuse = |why: &str| Error::InvalidArgument(format!("`outputFiles` pattern `{pattern}` {why}"));
@@ -78,12 +99,12 @@ impl Wanted {
         let patterns = set
             .build()
             .map_err(|e| Error::InvalidArgument(format!("`outputFiles` patterns are too large: {e}")))?;
-        Ok(Self { patterns })
+        Ok(Self { patterns, all })
     }
 
     /// The folders of the pod that have to be listed.
     pub(crate) fn folders(&self, output_dir: bool) -> Vec<&'static str> {
-        let work = (!self.patterns.is_empty()).then_some("work");
+        let work = (self.all || !self.patterns.is_empty()).then_some("work");
         work.into_iter().chain(output_dir.then_some("out")).collect()
     }
 
@@ -94,7 +115,8 @@ impl Wanted {
             let Some(destination) = Destination::of(path) else {
                 continue;
             };
-            if destination.origin == Origin::WorkingDir && !self.patterns.is_match(&destination.path) {
+            let named = destination.origin == Origin::OutputDir || self.patterns.is_match(&destination.path);
+            if !named && !self.all {
                 continue;
             }
             if path.contains(['\n', '\r']) {
@@ -103,8 +125,12 @@ impl Wanted {
                     path.escape_default()
                 )));
             }
-            if let Some(file) = listing.resolve(path)? {
-                selection.files.entry(file).or_default().push(destination);
+            match listing.resolve(path) {
+                Ok(Some(file)) => selection.files.entry(file).or_default().push(destination),
+                Ok(None) => {}
+                // A virtual environment is full of them: who takes everything did not mean these.
+                Err(_) if !named => selection.outside.push(destination.path),
+                Err(error) => return Err(error),
             }
         }
         Ok(selection)
@@ -226,7 +252,7 @@ mod tests {
 
     fn select(patterns: &[&str], listing: &Listing) -> Result<Vec<String>, String> {
         let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
-        let selection = Wanted::new(&patterns)
+        let selection = Wanted::new(&patterns, false)
             .and_then(|w| w.select(listing))
             .map_err(|e| e.to_string())?;
         Ok(selection
@@ -320,6 +346,29 @@ mod tests {
             select(&["real.txt"], &listing(&files, &[("work/bad", "/etc/passwd")])).unwrap(),
             ["work/real.txt>work/real.txt"]
         );
+    }
+
+    #[test]
+    fn the_whole_directory_comes_back_without_the_links_that_lead_out() {
+        let all = listing(
+            &["work/a", "work/.d/b", "out/c"],
+            &[
+                ("work/in", "a"),
+                ("work/venv", "/usr/bin/python3"),
+                ("work/up", "../out/c"),
+            ],
+        );
+        let selection = Wanted::new(&[], true).unwrap().select(&all).unwrap();
+        assert_eq!(
+            selection.files.keys().collect::<Vec<_>>(),
+            ["out/c", "work/.d/b", "work/a"]
+        );
+        assert_eq!(selection.files["work/a"].len(), 2);
+        let said = selection.left_out().unwrap();
+        assert!(said.contains("`up`, `venv`"), "{said}");
+        // What a pattern names is never left out in silence.
+        let named = Wanted::new(&["v*".to_owned()], true).unwrap().select(&all);
+        assert!(named.is_err_and(|e| e.to_string().contains("`venv`")));
     }
 
     #[test]

@@ -1,21 +1,19 @@
-//! From a task to the pod that runs it: names, digest, handle, labels and the manifest. Pure: values in, values out.
+//! From a task to the plan of its pod: handle, digest, and what is kept for later calls. Pure: values in, values out.
+
+mod helper;
+mod manifest;
+mod names;
+
+pub(crate) use names::{pod_name, selector};
 
 use crate::{
     contract::{Error, Task},
     inputs::{Inputs, hex},
-    options::{Medium, Options, bytes},
+    options::{Delete, Medium, Options, bytes},
 };
-use base64::Engine as _;
-use k8s_openapi::{
-    api::core::v1::{
-        Capabilities, Container, EmptyDirVolumeSource, EnvVar, Pod, PodSpec, ResourceRequirements, SeccompProfile,
-        SecurityContext, Volume, VolumeMount,
-    },
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
-};
+use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 
 /// Prefix of the runner's labels and annotations.
 pub(crate) const LABEL_DOMAIN: &str = "podrun.dev";
@@ -31,19 +29,14 @@ pub(crate) const INIT: &str = "init-files";
 pub(crate) const SIDECAR: &str = "out-files";
 /// What the wrapper leaves as main's termination message when it stopped the script for its timeout.
 pub(crate) const TIMED_OUT: &str = "podrun:timed-out";
-/// Seconds between TERM and KILL when a task is stopped.
-pub(crate) const GRACE: u32 = 30;
+/// The volume of the working directory, the output directory and the status of the script.
+pub(crate) const FILES: &str = "files";
+/// The volume of the markers of the containers that move files.
+pub(crate) const HELPER: &str = "helper";
 
 const DIGEST_VERSION: u32 = 1;
-const CHUNK: usize = 96 * 1024;
 /// Linux takes no longer argument or environment string.
 const MAX_STRING: usize = 128 * 1024 - 1;
-
-const MAIN_SCRIPT: &str = include_str!("scripts/main.sh");
-const PROBE_SCRIPT: &str = include_str!("scripts/probe.sh");
-const INLINE_SCRIPT: &str = include_str!("scripts/inline.sh");
-const WAIT_SCRIPT: &str = include_str!("scripts/wait.sh");
-const KEEP_SCRIPT: &str = include_str!("scripts/keep.sh");
 
 /// Everything about a task that is known before its pod exists.
 #[derive(Debug)]
@@ -52,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) pod: Pod,
     pub(crate) stored: Stored,
     pub(crate) options: Options,
+    /// What is allowed and yet seldom meant.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What `attach` needs, kept in an annotation of the pod.
@@ -66,20 +61,50 @@ pub(crate) struct Stored {
     pub(crate) timeout: Option<u32>,
     /// Seconds the pod may take to run.
     pub(crate) wait_until_running: u64,
-    /// Delete the pod after the end.
-    pub(crate) delete: bool,
+    /// Which ends delete the pod.
+    pub(crate) delete: Delete,
     /// Input files arrive through exec: the pod waits for them.
     pub(crate) staged: bool,
     /// The shell that the script runs under, if it does.
     pub(crate) shell: Option<String>,
     /// The task's labels, whole.
     pub(crate) labels: Vec<(String, String)>,
+    /// `timeout` is `waitUntilCompletion`: the task has none of its own.
+    #[serde(default)]
+    pub(crate) until_completion: bool,
+    /// Seconds between TERM and KILL when the script is stopped.
+    #[serde(default = "half_a_minute")]
+    pub(crate) grace: u32,
+    /// Seconds that the log may be silent while its rest is read.
+    #[serde(default = "half_a_minute")]
+    pub(crate) wait_for_logs: u32,
+    /// The whole working directory comes back.
+    #[serde(default)]
+    pub(crate) sync: bool,
+    /// The log lines of the author's init containers are shown.
+    #[serde(default)]
+    pub(crate) init_logs: bool,
+}
+
+/// What pods have that were made before they said it.
+fn half_a_minute() -> u32 {
+    30
 }
 
 impl Stored {
     /// Whether the pod has a sidecar that keeps files.
     pub(crate) fn collects(&self) -> bool {
-        self.output_dir || !self.outputs.is_empty()
+        self.output_dir || self.sync || !self.outputs.is_empty()
+    }
+
+    /// What the script's limit of time is, for people.
+    pub(crate) fn limit(&self) -> String {
+        let seconds = self.timeout.unwrap_or_default();
+        if self.until_completion {
+            format!("{seconds} s (`waitUntilCompletion`; a longer one, or a `timeout` of the task, gives it more)")
+        } else {
+            format!("its timeout of {seconds} s")
+        }
     }
 
     /// Reads what `Plan` wrote; none for a pod that this runner did not make.
@@ -145,72 +170,6 @@ pub(crate) fn annotation<'p>(pod: &'p Pod, name: &str) -> Option<&'p str> {
         .map(String::as_str)
 }
 
-/// A pod name for a task id: readable, deterministic, at most 63 characters.
-pub(crate) fn pod_name(id: &str) -> String {
-    let mut slug = String::new();
-    for c in id.chars() {
-        if slug.len() >= 50 {
-            break;
-        }
-        match c {
-            'a'..='z' | '0'..='9' => slug.push(c),
-            'A'..='Z' => slug.push(c.to_ascii_lowercase()),
-            _ if slug.is_empty() || slug.ends_with('-') => {}
-            _ => slug.push('-'),
-        }
-    }
-    let slug = slug.trim_end_matches('-');
-    let hash = hex(&Sha256::digest(id.as_bytes()));
-    format!(
-        "{}-{}",
-        if slug.is_empty() { "task" } else { slug },
-        hash.get(..12).unwrap_or_default()
-    )
-}
-
-/// The label selector of tasks that carry all of `labels`.
-pub(crate) fn selector(labels: &[(String, String)]) -> String {
-    let mut parts = vec![format!("{LABEL_DOMAIN}/task")];
-    parts.extend(
-        labels
-            .iter()
-            .map(|(k, v)| format!("{LABEL_DOMAIN}/{}={}", label_name(k), label_value(v))),
-    );
-    parts.join(",")
-}
-
-fn label_name(name: &str) -> String {
-    let clean: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    let clean = clean.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    clean
-        .get(..clean.len().min(63))
-        .unwrap_or_default()
-        .trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
-        .to_owned()
-}
-
-/// A value as it is, or, if a label cannot hold it, its readable beginning and a hash; the whole is in the annotation.
-fn label_value(value: &str) -> String {
-    let clean = label_name(value);
-    if clean == value {
-        return clean;
-    }
-    let hash = hex(&Sha256::digest(value.as_bytes()));
-    let short = clean.get(..clean.len().min(50)).unwrap_or_default();
-    format!("{short}.{}", hash.get(..12).unwrap_or_default())
-        .trim_start_matches('.')
-        .to_owned()
-}
-
 impl Plan {
     /// Checks a task and draws up its pod. Nothing exists yet.
     pub(crate) fn new(task: &Task, namespace: &str, options: Options, inputs: &Inputs) -> Result<Self, Error> {
@@ -234,24 +193,70 @@ impl Plan {
             inputs.inline(options.inline_limit)?
         };
         let shell = task.command.first().filter(|program| is_shell(program)).cloned();
+        let until_completion = options.wait_until_completion.filter(|_| task.timeout.is_none());
         let stored = Stored {
             outputs: task.outputs.clone(),
             output_dir: options.output_dir,
-            timeout: task.timeout,
+            timeout: task.timeout.or(until_completion.map(|d| d.whole_seconds())),
             wait_until_running: options.wait_until_running.get().as_secs(),
             delete: options.delete,
             staged: !inputs.is_empty() && inline.is_none(),
             shell,
             labels: task.labels.clone(),
+            until_completion: until_completion.is_some(),
+            grace: options.kill_grace_period.whole_seconds(),
+            wait_for_logs: options.wait_for_logs.whole_seconds(),
+            sync: options.sync_working_directory,
+            init_logs: options.init_logs,
         };
-        let pod = pod(task, &options, &handle, &stored, inputs, inline.as_deref())?;
+        let pod = manifest::pod(task, &options, &handle, &stored, inputs, inline.as_deref())?;
+        let warnings = warnings(task, &options, &pod);
         Ok(Self {
             handle,
             pod,
             stored,
             options,
+            warnings,
         })
     }
+}
+
+/// What is allowed and yet seldom meant.
+fn warnings(task: &Task, options: &Options, pod: &Pod) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if task.timeout.is_some() && options.wait_until_completion.is_some() {
+        warnings.push("`waitUntilCompletion` is ignored: the task has a `timeout`".to_owned());
+    }
+    let containers = pod
+        .spec
+        .as_ref()
+        .map(|spec| spec.containers.as_slice())
+        .unwrap_or_default();
+    let main = containers.iter().find(|container| container.name == MAIN);
+    let limits = main.and_then(|main| main.resources.as_ref()?.limits.as_ref());
+    let memory = limits
+        .and_then(|limits| limits.get("memory"))
+        .map(|quantity| quantity.0.as_str());
+    let size = options.size_limit().filter(|_| options.volume.medium == Medium::Memory);
+    if let (Some(memory), Some(size)) = (memory, size)
+        && bytes(memory) < bytes(size)
+    {
+        warnings.push(format!(
+            "files count as memory of the script that writes them: with `resources.limit.memory` at {memory} it is ended before it fills the {size} of `volume.sizeLimit`; raise the one, lower the other, or set `volume.medium` to DISK"
+        ));
+    }
+    let beside: Vec<&str> = containers
+        .iter()
+        .map(|container| container.name.as_str())
+        .filter(|name| ![MAIN, SIDECAR].contains(name))
+        .collect();
+    if !beside.is_empty() {
+        warnings.push(format!(
+            "the pod stays as long as {} of `podSpec.containers` runs if no host comes for it: one that never ends belongs into `initContainers` with `restartPolicy: Always`, which Kubernetes ends with the script",
+            beside.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        ));
+    }
+    warnings
 }
 
 fn check(task: &Task) -> Result<(), Error> {
@@ -293,13 +298,14 @@ fn check(task: &Task) -> Result<(), Error> {
     if task.timeout == Some(0) {
         return refuse("`timeout` is 0: leave it out for no limit".into());
     }
-    crate::outputs::Wanted::new(&task.outputs).map(|_| ())
+    crate::outputs::Wanted::new(&task.outputs, false).map(|_| ())
 }
 
 /// A version and a SHA-256 over what makes two tasks the same: image, command, env, outputs, timeout, input files, and the
-/// options that shape the run (service account, resources, volume, output directory). Never the config.
+/// options that shape the run (service account, resources, volume, output directory, and those of `Options::shape` that are
+/// set, so that an option that comes later leaves the digests of tasks without it). Never the config or a credential.
 fn digest(task: &Task, options: &Options, inputs: &Inputs) -> String {
-    let value = serde_json::json!([
+    let mut value = vec![serde_json::json!([
         DIGEST_VERSION,
         task.image,
         task.command,
@@ -311,8 +317,16 @@ fn digest(task: &Task, options: &Options, inputs: &Inputs) -> String {
         options.resources,
         options.volume,
         options.output_dir,
-    ]);
-    hex(&Sha256::digest(value.to_string().as_bytes()))
+    ])];
+    let mut shape = options.shape();
+    if task.timeout.is_some() {
+        shape.remove("waitUntilCompletion");
+    }
+    if !shape.is_empty() {
+        value.push(shape.into());
+    }
+    let text: String = value.iter().map(ToString::to_string).collect();
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 /// Whether a program takes `-c` and a POSIX script.
@@ -320,240 +334,12 @@ fn is_shell(program: &str) -> bool {
     matches!(program.rsplit('/').next(), Some("sh" | "bash" | "dash" | "ash" | "ksh"))
 }
 
-/// Kubernetes rewrites `$$` and `$(NAME)` in commands and values; doubling every `$` makes it give back what was meant.
-fn escape(text: &str) -> String {
-    text.replace('$', "$$")
-}
-
-fn pod(
-    task: &Task,
-    options: &Options,
-    handle: &Handle,
-    stored: &Stored,
-    inputs: &Inputs,
-    inline: Option<&[u8]>,
-) -> Result<Pod, Error> {
-    let mut labels = options.labels.clone();
-    labels.insert(format!("{LABEL_DOMAIN}/task"), handle.pod.clone());
-    for (name, value) in &task.labels {
-        let name = label_name(name);
-        if !name.is_empty() && name != "task" {
-            labels.insert(format!("{LABEL_DOMAIN}/{name}"), label_value(value));
-        }
-    }
-    let stored_json = serde_json::to_string(stored)
-        .map_err(|e| Error::Other(format!("failed to write the task's annotation: {e}")))?;
-    let annotations = BTreeMap::from([
-        (format!("{LABEL_DOMAIN}/id"), task.id.clone()),
-        (format!("{LABEL_DOMAIN}/digest"), handle.digest.clone()),
-        (format!("{LABEL_DOMAIN}/task"), stored_json),
-    ]);
-    let helper = Helper::new(options);
-    let mut containers = vec![main(task, options, stored)];
-    if stored.collects() {
-        containers.push(helper.container(
-            SIDECAR,
-            KEEP_SCRIPT,
-            &[&options.keep_outputs.get().as_secs().to_string()],
-        ));
-    }
-    let init = match inline {
-        _ if inputs.is_empty() => None,
-        None => Some(helper.container(INIT, &format!("{PROBE_SCRIPT}{WAIT_SCRIPT}"), &[])),
-        Some(pack) => {
-            let sum = hex(&Sha256::digest(pack));
-            let text = base64::engine::general_purpose::STANDARD.encode(pack);
-            let mut arguments = vec![sum.as_str()];
-            let mut rest = text.as_str();
-            while !rest.is_empty() {
-                let (chunk, more) = rest.split_at(rest.len().min(CHUNK));
-                arguments.push(chunk);
-                rest = more;
-            }
-            Some(helper.container(INIT, &format!("{PROBE_SCRIPT}{INLINE_SCRIPT}"), &arguments))
-        }
-    };
-    let deadline = stored.timeout.map(|timeout| {
-        let seconds =
-            u64::from(timeout) + stored.wait_until_running + options.keep_outputs.get().as_secs() + u64::from(GRACE);
-        i64::try_from(seconds).unwrap_or(i64::MAX)
-    });
-    Ok(Pod {
-        metadata: ObjectMeta {
-            name: Some(handle.pod.clone()),
-            namespace: Some(handle.namespace.clone()),
-            labels: Some(labels),
-            annotations: Some(annotations),
-            ..ObjectMeta::default()
-        },
-        spec: Some(PodSpec {
-            restart_policy: Some("Never".into()),
-            active_deadline_seconds: deadline,
-            service_account_name: options.service_account_name.clone(),
-            termination_grace_period_seconds: Some(i64::from(GRACE)),
-            enable_service_links: Some(false),
-            init_containers: init.map(|c| vec![c]),
-            containers,
-            volumes: Some(vec![
-                volume(
-                    "files",
-                    (options.volume.medium == Medium::Memory).then(|| "Memory".to_owned()),
-                    options.size_limit(),
-                ),
-                volume("helper", None, None),
-            ]),
-            ..PodSpec::default()
-        }),
-        status: None,
-    })
-}
-
-fn volume(name: &str, medium: Option<String>, size_limit: Option<&str>) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            medium,
-            size_limit: size_limit.map(|s| Quantity(s.to_owned())),
-            ..EmptyDirVolumeSource::default()
-        }),
-        ..Volume::default()
-    }
-}
-
-fn mount(volume: &str, path: &str, sub_path: Option<&str>) -> VolumeMount {
-    VolumeMount {
-        name: volume.to_owned(),
-        mount_path: path.to_owned(),
-        sub_path: sub_path.map(str::to_owned),
-        ..VolumeMount::default()
-    }
-}
-
-fn main(task: &Task, options: &Options, stored: &Stored) -> Container {
-    let mut command: Vec<String> = match &stored.shell {
-        Some(shell) => {
-            let timeout = task.timeout.unwrap_or(0).to_string();
-            [
-                shell.as_str(),
-                "-c",
-                MAIN_SCRIPT,
-                "podrun",
-                &timeout,
-                &GRACE.to_string(),
-            ]
-            .map(escape)
-            .to_vec()
-        }
-        None => Vec::new(),
-    };
-    command.extend(task.command.iter().map(|a| escape(a)));
-    // The last of equal names wins, as in a shell; the runner's own win over all.
-    let mut env: Vec<EnvVar> = Vec::new();
-    let own = [("WORKING_DIR", WORKING_DIR), ("OUTPUT_DIR", OUTPUT_DIR)].map(|(n, v)| (n.to_owned(), v.to_owned()));
-    for (name, value) in task.env.iter().chain(&own) {
-        env.retain(|e| e.name != *name);
-        env.push(EnvVar {
-            name: name.clone(),
-            value: Some(escape(value)),
-            value_from: None,
-        });
-    }
-    let quantities = |map: &BTreeMap<String, String>| {
-        (!map.is_empty()).then(|| {
-            map.iter()
-                .map(|(k, v)| (k.clone(), Quantity(v.clone())))
-                .collect::<BTreeMap<_, _>>()
-        })
-    };
-    Container {
-        name: MAIN.to_owned(),
-        image: Some(task.image.clone()),
-        image_pull_policy: options.pull_policy.map(|p| p.as_kubernetes().to_owned()),
-        command: Some(command),
-        env: Some(env),
-        working_dir: Some(WORKING_DIR.to_owned()),
-        resources: Some(ResourceRequirements {
-            requests: quantities(&options.resources.request),
-            limits: quantities(&options.resources.limit),
-            claims: None,
-        }),
-        volume_mounts: Some(vec![
-            mount("files", WORKING_DIR, Some("work")),
-            mount("files", OUTPUT_DIR, Some("out")),
-            mount("files", "/podrun/status", Some("status")),
-        ]),
-        ..Container::default()
-    }
-}
-
-/// The containers that move files.
-struct Helper<'o> {
-    image: &'o str,
-    memory: Option<String>,
-}
-
-impl<'o> Helper<'o> {
-    fn new(options: &'o Options) -> Self {
-        // What a helper writes into a volume in memory counts as the helper's own.
-        let in_memory = options.volume.medium == Medium::Memory;
-        let volume = if in_memory {
-            options.size_limit().and_then(bytes)
-        } else {
-            Some(0.0)
-        };
-        let memory = volume.map(|b| format!("{}Mi", (b / 1_048_576.0).ceil() as u64 + 128));
-        Self {
-            image: &options.file_sidecar.image,
-            memory,
-        }
-    }
-
-    fn container(&self, name: &str, script: &str, arguments: &[&str]) -> Container {
-        let mut command = vec!["sh", "-c", script, "podrun"];
-        command.extend(arguments);
-        let quantity = |text: &str| Quantity(text.to_owned());
-        Container {
-            name: name.to_owned(),
-            image: Some(self.image.to_owned()),
-            command: Some(command.into_iter().map(escape).collect()),
-            resources: Some(ResourceRequirements {
-                requests: Some(BTreeMap::from([
-                    ("cpu".into(), quantity("10m")),
-                    ("memory".into(), quantity("16Mi")),
-                ])),
-                limits: self
-                    .memory
-                    .as_ref()
-                    .map(|m| BTreeMap::from([("memory".into(), quantity(m))])),
-                claims: None,
-            }),
-            security_context: Some(SecurityContext {
-                allow_privilege_escalation: Some(false),
-                // Root without these could not read a file that another user keeps for himself, or make one writable for all.
-                capabilities: Some(Capabilities {
-                    drop: Some(vec!["ALL".into()]),
-                    add: Some(vec!["DAC_OVERRIDE".into(), "FOWNER".into()]),
-                }),
-                seccomp_profile: Some(SeccompProfile {
-                    type_: "RuntimeDefault".into(),
-                    localhost_profile: None,
-                }),
-                ..SecurityContext::default()
-            }),
-            termination_message_policy: Some("FallbackToLogsOnError".into()),
-            volume_mounts: Some(vec![
-                mount("files", "/podrun", None),
-                mount("helper", "/podrun-helper", None),
-            ]),
-            ..Container::default()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::contract::Input;
+    use k8s_openapi::api::core::v1::Container;
+    use serde_json::json;
 
     fn task() -> Task {
         Task {
@@ -595,6 +381,82 @@ mod tests {
             .flatten()
             .chain(spec.containers)
             .collect()
+    }
+
+    fn with(options: serde_json::Value) -> Plan {
+        let task = Task {
+            options: options.to_string(),
+            ..task()
+        };
+        plan(&task, &[])
+    }
+
+    #[test]
+    fn a_volume_that_does_not_fit_the_memory_is_warned_of() {
+        let warnings = |options: serde_json::Value| with(options).warnings;
+        let small = warnings(json!({"resources": {"limit": {"memory": "64Mi"}}}));
+        assert!(small[0].contains("64Mi") && small[0].contains("1Gi"), "{small:?}");
+        assert_eq!(
+            small,
+            warnings(json!({"containerSpec": {"resources": {"limits": {"memory": "64Mi"}}}}))
+        );
+        for fits in [
+            json!({}),
+            json!({"resources": {"limit": {"memory": "1Gi"}}}),
+            json!({"resources": {"limit": {"memory": "64Mi"}}, "volume": {"medium": "DISK"}}),
+            json!({"resources": {"limit": {"memory": "64Mi"}}, "volume": {"sizeLimit": "60Mi"}}),
+        ] {
+            assert_eq!(warnings(fits.clone()), Vec::<String>::new(), "{fits}");
+        }
+    }
+
+    #[test]
+    fn the_tasks_own_timeout_beats_the_one_of_the_options_which_is_said() {
+        let ignored = with(json!({"waitUntilCompletion": "PT1H"}));
+        assert_eq!(
+            (ignored.stored.timeout, ignored.stored.until_completion),
+            (Some(5), false)
+        );
+        assert!(ignored.warnings[0].contains("`waitUntilCompletion` is ignored"));
+        assert_eq!(ignored.handle.digest, with(json!({})).handle.digest);
+        let open = Task {
+            timeout: None,
+            options: r#"{"waitUntilCompletion": "PT1H"}"#.into(),
+            ..task()
+        };
+        let limited = plan(&open, &[]);
+        assert_eq!(
+            (limited.stored.timeout, limited.stored.until_completion),
+            (Some(3600), true)
+        );
+        assert_eq!(limited.warnings, Vec::<String>::new());
+        assert!(limited.stored.limit().contains("`waitUntilCompletion`"));
+        let spec = limited.pod.spec.unwrap();
+        assert_eq!(spec.active_deadline_seconds, Some(3600 + 600 + 86_400 + 30));
+        assert_eq!(spec.containers[0].command.as_ref().unwrap()[4], "3600");
+    }
+
+    #[test]
+    fn a_container_beside_the_script_that_may_keep_the_pod_is_warned_of() {
+        let beside = json!({"podSpec": {"containers": [{"name": "web", "image": "x"}, {"name": "main"}]}});
+        let warnings = with(beside).warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("`web`"), "{warnings:?}");
+        let sidecar =
+            json!({"podSpec": {"initContainers": [{"name": "web", "image": "x", "restartPolicy": "Always"}]}});
+        assert_eq!(with(sidecar).warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_pod_of_a_former_version_does_not_say_has_its_former_value() {
+        let mut pod = with(json!({})).pod;
+        let former = json!({
+            "outputs": [], "outputDir": true, "timeout": null, "waitUntilRunning": 600, "delete": false, "staged": false,
+            "shell": "sh", "labels": [],
+        });
+        let annotations = pod.metadata.annotations.as_mut().unwrap();
+        annotations.insert("podrun.dev/task".into(), former.to_string());
+        let stored = Stored::of(&pod).unwrap();
+        assert_eq!((stored.delete, stored.grace, stored.sync), (Delete::Never, 30, false));
     }
 
     #[test]
@@ -667,7 +529,11 @@ mod tests {
         let base = digest(&task(), &[("a", b"1")]);
         assert_eq!(base, digest(&task(), &[("a", b"1")]));
         let patient = Task {
-            options: r#"{"waitUntilRunning": "PT1H", "delete": false, "labels": {"a": "b"}}"#.into(),
+            options:
+                r#"{"waitUntilRunning": "PT1H", "delete": "ON_SUCCESS", "labels": {"a": "b"}, "annotations": {"a": "b"},
+                "killGracePeriod": "PT5S", "waitForLogs": "PT5S", "initLogs": true, "tolerations": [], "podSpec": null,
+                "credentials": {"username": "u", "password": "p"}, "syncWorkingDirectory": false}"#
+                    .into(),
             ..task()
         };
         assert_eq!(base, digest(&patient, &[("a", b"1")]));
@@ -693,22 +559,23 @@ mod tests {
                 options: r#"{"resources": {"limit": {"cpu": "1"}}}"#.into(),
                 ..task()
             },
+            Task {
+                options: r#"{"podSpec": {"hostNetwork": true}}"#.into(),
+                ..task()
+            },
+            Task {
+                options: r#"{"syncWorkingDirectory": true}"#.into(),
+                ..task()
+            },
+            Task {
+                options: r#"{"nodeSelector": {"disk": "ssd"}}"#.into(),
+                ..task()
+            },
         ] {
             assert_ne!(base, digest(&other, &[("a", b"1")]));
         }
         assert_ne!(base, digest(&task(), &[("a", b"2")]));
         assert_ne!(base, digest(&task(), &[("b", b"1")]));
-    }
-
-    #[test]
-    fn names_are_deterministic_readable_and_short_enough() {
-        assert_eq!(pod_name("Flow.One/shell-1"), pod_name("Flow.One/shell-1"));
-        assert!(pod_name("Flow.One/shell-1").starts_with("flow-one-shell-1-"));
-        assert_ne!(pod_name("a.b"), pod_name("a-b"));
-        for id in ["", "-", "ümlaut", &"x".repeat(500), "--a--"] {
-            let name = pod_name(id);
-            crate::options::check_dns_label("name", &name).unwrap();
-        }
     }
 
     #[test]
@@ -723,21 +590,6 @@ mod tests {
             &format!("{handle}/x"),
         ] {
             assert!(text.parse::<Handle>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn labels_that_do_not_fit_are_shortened_and_stay_apart() {
-        let labels = plan(&task(), &[]).pod.metadata.labels.unwrap();
-        assert_eq!(labels["podrun.dev/flow"], "hello");
-        assert!(labels["podrun.dev/execution"].starts_with("with-spaces-and"));
-        assert_ne!(label_value("a b"), label_value("a-b"));
-        for value in ["", "ü", &"v".repeat(300), "-x-"] {
-            let clean = label_value(value);
-            assert!(
-                clean.len() <= 63 && clean.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
-                "{clean}"
-            );
         }
     }
 

@@ -1,26 +1,26 @@
 //! One task from its start to its end: create or adopt the pod, bring files, follow, collect, report, delete.
 
 use crate::{
-    client::{Action, Cluster},
+    client::Cluster,
     collect::{self, Failure},
     config::Access,
     contract::{Error, Event, Host, Level, Outcome, OutputFile, Phase, Status, Task, text},
+    create::{Begun, begin},
+    credentials,
     exec::Exec,
-    follow::{Followed, Follower},
+    follow::{Followed, Follower, Start},
+    init_logs::InitLogs,
     inputs::Inputs,
     logs::Cursor,
-    options::Options,
-    pod::{GRACE, Handle, INIT, MAIN, Plan, SIDECAR, Stored},
+    options::{Delete, Options},
+    pod::{Handle, INIT, MAIN, Plan, SIDECAR, Stored},
+    remove::delete,
     session::{Halt, Session},
     stage,
     status::{self, End, State, Waiting},
     watch::{self, Watched},
 };
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api,
-    api::{DeleteParams, PostParams, Preconditions},
-};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -38,15 +38,15 @@ pub(crate) async fn run(host: &dyn Host, config: &str, task: &Task, after: Optio
     let cluster = Cluster::new(access, plan.handle.namespace.clone(), &session)?;
     session.push(Event::Started(plan.handle.to_string()));
     session.phase(Phase::Pending);
-    if let Some(warning) = plan.options.warning() {
+    for warning in &plan.warnings {
         session.note(Level::Warn, warning);
     }
     let begun = match session.flush() {
-        Ok(()) => session.during(begin(&cluster, &session, &plan)).await,
+        Ok(()) => session.during(begin(&cluster, &session, &plan, &task.image)).await,
         Err(halt) => Err(halt),
     };
-    let pod = match begun {
-        Ok(pod) => pod,
+    let Begun { pod, doubtful } = match begun {
+        Ok(begun) => begun,
         Err(Halt::Error(error)) => return Err(error),
         Err(Halt::Detach) => return Err(Error::Detached(plan.handle.to_string())),
         Err(Halt::Cancel) => match watch::find(&cluster, &plan.handle).await? {
@@ -66,7 +66,7 @@ pub(crate) async fn run(host: &dyn Host, config: &str, task: &Task, after: Optio
             None => return Ok(finish_without_pod(&session, &plan)),
         },
     };
-    Ending::new(
+    let mut ending = Ending::new(
         &cluster,
         &session,
         &plan.handle,
@@ -74,9 +74,9 @@ pub(crate) async fn run(host: &dyn Host, config: &str, task: &Task, after: Optio
         Some(&inputs),
         pod,
         after,
-    )
-    .reach()
-    .await
+    );
+    ending.doubtful = doubtful;
+    ending.reach().await
 }
 
 /// Follows a task started earlier.
@@ -121,103 +121,6 @@ fn finish_without_pod(session: &Session<'_>, plan: &Plan) -> Outcome {
     outcome
 }
 
-/// Creates the pod, or takes up the one that is there.
-async fn begin(cluster: &Cluster<'_>, session: &Session<'_>, plan: &Plan) -> Result<Pod, Halt> {
-    let mut resume = plan.options.resume;
-    loop {
-        let created = cluster
-            .try_call(Action::CREATE, async |client| {
-                Api::namespaced(client, cluster.namespace())
-                    .create(&PostParams::default(), &plan.pod)
-                    .await
-            })
-            .await;
-        let error = match created {
-            Ok(pod) => return Ok(pod),
-            Err(error) => error,
-        };
-        let exists = matches!(&error, kube::Error::Api(s) if s.code == 409 && s.reason == "AlreadyExists");
-        if !exists {
-            return Err(cluster.explain(Action::CREATE, error).into());
-        }
-        let Some(pod) = watch::read(cluster, &plan.handle.pod).await? else {
-            continue;
-        };
-        let found = Handle::of(&pod);
-        if found.as_ref() != Some(&plan.handle) {
-            return Err(Error::Conflict(found.map_or_else(|| plan.handle.pod.clone(), |h| h.to_string())).into());
-        }
-        if status::deleting(&pod) {
-            session.note(
-                Level::Info,
-                "an earlier pod of this task is being deleted: waiting until it is gone",
-            );
-        } else if resume {
-            session.note(
-                Level::Info,
-                format!("taking up pod `{}`, which is already there", plan.handle.pod),
-            );
-            return Ok(pod);
-        } else {
-            session.note(
-                Level::Info,
-                "`resume` is false: deleting the earlier pod of this task first",
-            );
-            delete(cluster, &pod, None).await?;
-            // Once is enough: what is there afterwards is this call's own.
-            resume = true;
-        }
-        gone(cluster, pod, Duration::from_secs(600)).await?;
-    }
-}
-
-/// Deletes exactly this pod; that it is gone already is no error.
-pub(crate) async fn delete(cluster: &Cluster<'_>, pod: &Pod, grace: Option<u32>) -> Result<(), Error> {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let params = DeleteParams {
-        grace_period_seconds: grace,
-        preconditions: Some(Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
-    };
-    let deleted = cluster
-        .try_call(Action::DELETE, async |client| {
-            Api::<Pod>::namespaced(client, cluster.namespace())
-                .delete(name, &params)
-                .await
-                .map(|_| ())
-        })
-        .await;
-    match deleted {
-        Ok(()) => Ok(()),
-        // Gone, or another pod has the name.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        Err(error) => Err(cluster.explain(Action::DELETE, error)),
-    }
-}
-
-/// Waits until exactly this pod does not exist any more.
-pub(crate) async fn gone(cluster: &Cluster<'_>, pod: Pod, patience: Duration) -> Result<(), Error> {
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    let mut watched = Watched::new(cluster, pod);
-    // The version in hand may be older than the deletion.
-    watched.look().await?;
-    let wait = async {
-        while !watched.gone() {
-            watched.changed().await?;
-        }
-        Ok(())
-    };
-    tokio::time::timeout(patience, wait).await.unwrap_or_else(|_| {
-        Err(Error::Unavailable(format!(
-            "pod `{name}` is still there after {} s: is its node alive?",
-            patience.as_secs()
-        )))
-    })
-}
-
 /// Why the runner stops a script.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stop {
@@ -234,7 +137,10 @@ struct Ending<'c> {
     inputs: Option<&'c Inputs>,
     watched: Watched<'c>,
     follower: Follower<'c>,
+    init_logs: InitLogs<'c>,
     said: String,
+    /// What a registry refuses may be what a pull without the pull secret was refused.
+    doubtful: bool,
     /// Why the pod cannot take the input files.
     refused: Option<String>,
 }
@@ -250,7 +156,14 @@ impl<'c> Ending<'c> {
         after: Option<Cursor>,
     ) -> Self {
         cluster.insist();
-        let follower = Follower::new(cluster, session, pod.metadata.uid.as_deref().unwrap_or_default(), after);
+        let start = Start::new(session, &pod, after);
+        let follower = Follower::new(cluster, session, &start, None);
+        let init_logs = if stored.init_logs {
+            InitLogs::new(cluster, session, &pod, &start)
+        } else {
+            InitLogs::default()
+        };
+        let doubtful = credentials::claimed(&pod).is_some();
         Self {
             cluster,
             session,
@@ -259,7 +172,9 @@ impl<'c> Ending<'c> {
             inputs,
             watched: Watched::new(cluster, pod),
             follower,
+            init_logs,
             said: String::new(),
+            doubtful,
             refused: None,
         }
     }
@@ -310,6 +225,10 @@ impl<'c> Ending<'c> {
         let mut deadline = Instant::now() + patience;
         let mut staged = false;
         loop {
+            if !self.watched.gone() {
+                let pod = self.watched.pod();
+                self.init_logs.catch_up(self.session, pod, &self.stored).await?;
+            }
             let pod = self.watched.pod();
             if self.watched.gone() || status::outcome(pod, &self.stored).is_some() || self.hopeless(deadline).is_some()
             {
@@ -357,7 +276,9 @@ impl<'c> Ending<'c> {
             self.say_why();
             self.session.flush_news()?;
             tokio::select! {
+                biased;
                 changed = self.watched.changed() => changed?,
+                read = self.init_logs.read() => read?,
                 () = tokio::time::sleep_until(deadline) => {}
             }
         }
@@ -371,14 +292,14 @@ impl<'c> Ending<'c> {
         };
         let patience = self.stored.wait_until_running;
         let end = match status::waiting(pod) {
-            Some(Waiting::Hopeless(reason, message)) => End {
+            Some(Waiting::Hopeless(reason, message)) if !(self.doubtful && reason == "image") => End {
                 status: Status::Failed,
                 reason: Some(reason),
                 retryable: false,
                 message,
             },
-            Some(Waiting::Patience(why)) if Instant::now() >= deadline => {
-                let reason = if why.starts_with("container") {
+            Some(Waiting::Patience(why) | Waiting::Hopeless(_, why)) if Instant::now() >= deadline => {
+                let reason = if why.starts_with("container") || self.doubtful {
                     "image"
                 } else {
                     "unschedulable"
@@ -404,7 +325,7 @@ impl<'c> Ending<'c> {
     }
 
     fn say_why(&mut self) {
-        if let Some(Waiting::Patience(why)) = status::waiting(self.watched.pod())
+        if let Some(Waiting::Patience(why) | Waiting::Hopeless(_, why)) = status::waiting(self.watched.pod())
             && why != self.said
         {
             self.session.note(Level::Info, format!("waiting: {why}"));
@@ -433,7 +354,7 @@ impl<'c> Ending<'c> {
         };
         let ran = matches!(status::state(pod, MAIN), State::Ended(_));
         if ran && !self.watched.gone() {
-            self.follower.rest(&name).await?;
+            self.follower.rest(&name, self.stored.wait_for_logs).await?;
         }
         if ran && self.stored.collects() {
             self.session.phase(Phase::Collecting);
@@ -513,7 +434,12 @@ impl<'c> Ending<'c> {
     async fn report(self, outcome: Outcome) -> Result<Outcome, Error> {
         self.session.push(Event::Ended(outcome.clone()));
         self.session.finish();
-        if self.stored.delete
+        let delete_it = match self.stored.delete {
+            Delete::Always => true,
+            Delete::OnSuccess => outcome.status == Status::Succeeded,
+            Delete::Never => false,
+        };
+        if delete_it
             && !self.watched.gone()
             && let Err(error) = delete(self.cluster, self.watched.pod(), None).await
         {
@@ -545,7 +471,7 @@ impl<'c> Ending<'c> {
         if running {
             self.session.note(
                 Level::Info,
-                format!("stopping the script: TERM, and KILL after {GRACE} s"),
+                format!("stopping the script: TERM, and KILL after {} s", self.stored.grace),
             );
             if !self.signal("TERM 1").await {
                 // Without a shell only the deletion of the pod reaches the program, and the files go with it.
@@ -557,7 +483,7 @@ impl<'c> Ending<'c> {
                 timeout: None,
                 ..self.stored.clone()
             };
-            let grace = Duration::from_secs(u64::from(GRACE) + 10);
+            let grace = Duration::from_secs(u64::from(self.stored.grace) + 10);
             let ended = tokio::time::timeout(grace, self.follower.follow(&mut self.watched, &untimed)).await;
             if ended.is_err() {
                 self.signal("KILL -1").await;
@@ -630,10 +556,7 @@ fn stopped(outcome: &mut Outcome, stop: Stop, stored: &Stored) {
         Stop::Overdue => {
             outcome.status = Status::TimedOut;
             outcome.reason = Some("deadline".into());
-            outcome.message = format!(
-                "the script was stopped after its timeout of {} s",
-                stored.timeout.unwrap_or_default()
-            );
+            outcome.message = format!("the script was stopped after {}", stored.limit());
         }
     }
     outcome.retryable = false;

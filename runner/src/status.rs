@@ -3,7 +3,7 @@
 
 use crate::{
     contract::{Outcome, Phase, Status},
-    pod::{GRACE, INIT, MAIN, SIDECAR, Stored, TIMED_OUT},
+    pod::{INIT, MAIN, SIDECAR, Stored, TIMED_OUT},
 };
 use k8s_openapi::{
     api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus},
@@ -42,6 +42,15 @@ fn container<'p>(pod: &'p Pod, name: &str) -> Option<&'p ContainerStatus> {
         .chain(&status.container_statuses)
         .flatten();
     all.into_iter().find(|c| c.name == name)
+}
+
+/// The author's own init containers, in the order in which they run: name, and whether it runs beside the script.
+pub(crate) fn init_containers(pod: &Pod) -> impl Iterator<Item = (&str, bool)> {
+    let all = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref());
+    all.unwrap_or_default()
+        .iter()
+        .filter(|container| container.name != INIT)
+        .map(|container| (container.name.as_str(), container.restart_policy.is_some()))
 }
 
 /// The state of one container; waiting without a reason if the kubelet has not reported it yet.
@@ -100,15 +109,16 @@ pub(crate) fn phase(pod: &Pod, stored: &Stored) -> Option<Phase> {
 
 /// Why main does not run yet, if the cluster says why.
 pub(crate) fn waiting(pod: &Pod) -> Option<Waiting> {
-    for name in [INIT, MAIN, SIDECAR] {
+    let theirs: Vec<&str> = init_containers(pod).map(|(name, _)| name).collect();
+    for name in [INIT].into_iter().chain(theirs).chain([MAIN, SIDECAR]) {
         let State::Waiting { reason, message } = state(pod, name) else {
             continue;
         };
         let image = container(pod, name).map(|c| c.image.clone()).unwrap_or_default();
-        let field = if name == MAIN {
-            "containerImage"
-        } else {
-            "fileSidecar.image"
+        let field = match name {
+            MAIN => "containerImage",
+            INIT | SIDECAR => "fileSidecar.image",
+            _ => "podSpec.initContainers",
         };
         let said = if message.is_empty() {
             reason.clone()
@@ -219,8 +229,9 @@ pub(crate) fn outcome(pod: &Pod, stored: &Stored) -> Option<Outcome> {
             message: "the pod was deleted by somebody else while the script ran".into(),
         },
         (Some(main), None) => ended(main, stored),
-        (None, None) => match state(pod, INIT) {
-            State::Ended(init) if init.exit_code != 0 => staging_failed(pod, &init),
+        (None, None) => match (state(pod, INIT), init_failed(pod)) {
+            (State::Ended(init), _) if init.exit_code != 0 => staging_failed(pod, &init),
+            (_, Some(end)) => end,
             _ => End {
                 status: Status::Failed,
                 reason: Some("configuration"),
@@ -261,12 +272,15 @@ fn ended(main: &ContainerStateTerminated, stored: &Stored) -> End<'static> {
         .message
         .as_deref()
         .is_some_and(|m| m.trim_end().ends_with(TIMED_OUT));
-    if let Some(timeout) = stored.timeout.filter(|t| marked && ran(main) + 1 >= i64::from(*t)) {
+    if stored
+        .timeout
+        .is_some_and(|timeout| marked && ran(main) + 1 >= i64::from(timeout))
+    {
         return End {
             status: Status::TimedOut,
             reason: Some("deadline"),
             retryable: false,
-            message: format!("the script was stopped after its timeout of {timeout} s"),
+            message: format!("the script was stopped after {}", stored.limit()),
         };
     }
     if main.reason.as_deref() == Some("OOMKilled") {
@@ -345,6 +359,25 @@ fn staging_failed(pod: &Pod, init: &ContainerStateTerminated) -> End<'static> {
         retryable: false,
         message,
     }
+}
+
+/// The end of a pod of which an init container of the author's failed.
+fn init_failed(pod: &Pod) -> Option<End<'static>> {
+    let (name, init) = init_containers(pod).find_map(|(name, _)| match state(pod, name) {
+        State::Ended(init) if init.exit_code != 0 => Some((name.to_owned(), init)),
+        _ => None,
+    })?;
+    let said = init.message.as_deref().map(str::trim).filter(|said| !said.is_empty());
+    let said = said.map_or_else(|| "`initLogs: true` shows its log".to_owned(), str::to_owned);
+    Some(End {
+        status: Status::Failed,
+        reason: Some("init-container"),
+        retryable: false,
+        message: format!(
+            "init container `{name}` of `podSpec` ended with exit code {}, so the script did not start ({said})",
+            init.exit_code
+        ),
+    })
 }
 
 /// What ended the pod from outside, if the cluster says so.
@@ -448,7 +481,7 @@ pub(crate) fn overdue(pod: &Pod, stored: &Stored, now: u64) -> bool {
     };
     // A wrapped script stops itself; a bare program relies on the host.
     let slack = if stored.shell.is_some() {
-        u64::from(GRACE) + 5
+        u64::from(stored.grace) + 5
     } else {
         1
     };
@@ -466,10 +499,15 @@ mod tests {
             output_dir: true,
             timeout: Some(10),
             wait_until_running: 600,
-            delete: true,
+            delete: crate::options::Delete::Always,
             staged: true,
             shell: Some("sh".into()),
             labels: vec![],
+            until_completion: false,
+            grace: 30,
+            wait_for_logs: 30,
+            sync: false,
+            init_logs: false,
         }
     }
 
@@ -625,5 +663,40 @@ mod tests {
             json!({"terminated": {"exitCode": 96, "message": "the image lacks: tar"}}),
         ));
         assert!(outcome(&failed, &stored()).unwrap().message.contains("lacks: tar"));
+    }
+
+    #[test]
+    fn an_init_container_of_the_author_that_fails_is_the_end_and_one_that_waits_says_why() {
+        let with = |phase: &str, state: Value| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": "p"},
+                "spec": {"containers": [{"name": "main"}], "initContainers": [{"name": "init-files"}, {"name": "setup"}]},
+                "status": {"phase": phase, "initContainerStatuses": [
+                    {"name": "setup", "ready": false, "restartCount": 0, "image": "i", "imageID": "", "state": state},
+                ]},
+            }))
+            .unwrap()
+        };
+        let failed = with(
+            "Failed",
+            json!({"terminated": {"exitCode": 3, "message": "no database\n"}}),
+        );
+        let outcome = outcome(&failed, &stored()).unwrap();
+        assert_eq!(
+            (outcome.reason.as_deref(), outcome.exit_code),
+            (Some("init-container"), None)
+        );
+        assert!(
+            outcome.message.contains("`setup`") && outcome.message.contains("no database"),
+            "{}",
+            outcome.message
+        );
+        let pulling = with(
+            "Pending",
+            json!({"waiting": {"reason": "ErrImagePull", "message": "manifest unknown"}}),
+        );
+        assert!(
+            matches!(waiting(&pulling), Some(Waiting::Hopeless("image", m)) if m.contains("podSpec.initContainers"))
+        );
     }
 }

@@ -77,7 +77,7 @@ impl Cluster {
         let kubectl = variable("PODRUN_KUBECTL").unwrap_or_else(|| "kubectl".into());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
         let mut cluster = Self {
-            runner: load(&component).await,
+            runner: load(&component, &[]).await,
             target: Target {
                 config: String::new(),
                 credentials: None,
@@ -97,7 +97,12 @@ impl Cluster {
 
     /// The runner in a host that shares nothing with the first, as in another process.
     pub async fn another_host(&self) -> Runner {
-        load(&self.component).await
+        load(&self.component, &[]).await
+    }
+
+    /// The runner in a host that gives it these variables.
+    pub async fn host_with(&self, environment: &[(&str, &str)]) -> Runner {
+        load(&self.component, environment).await
     }
 
     /// A file of the cluster's own folder, if the tests know it.
@@ -211,8 +216,12 @@ fn succeed(arguments: &[&str], output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-async fn load(component: &Path) -> Runner {
+async fn load(component: &Path, environment: &[(&str, &str)]) -> Runner {
+    let environment = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let options = Options {
+        environment: environment.collect(),
         cache_dir: component.parent().map(|p| p.join("podrun-tests-compiled")),
         ..Options::default()
     };

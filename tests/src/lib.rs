@@ -15,6 +15,7 @@
 mod audit;
 mod cases;
 mod cluster;
+mod doors;
 pub mod faults;
 mod group;
 mod skips;
@@ -23,6 +24,7 @@ mod trial;
 pub use audit::{Audit, Entry};
 pub use cases::{Expected, check};
 pub use cluster::{Cluster, cluster, next_cluster};
+pub use doors::Door;
 pub use group::Group;
 pub use skips::{full, skip};
 pub use trial::{Following, Ran, Seen, Trial, sha256};

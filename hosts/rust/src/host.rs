@@ -25,15 +25,19 @@ pub struct Options {
     pub memory_limit: usize,
     /// How long a runner may compute between two calls to the host. Time that it waits does not count.
     pub guest_deadline: Duration,
+    /// Environment variables that runners see, and nothing else of the process's own. The one for Kubernetes looks at
+    /// HTTPS_PROXY and NO_PROXY.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
-    /// No cache, 256 MiB, 10 seconds.
+    /// No cache, 256 MiB, 10 seconds, no variables.
     fn default() -> Self {
         Self {
             cache_dir: None,
             memory_limit: 256 << 20,
             guest_deadline: Duration::from_secs(10),
+            environment: Vec::new(),
         }
     }
 }

@@ -240,7 +240,7 @@ impl Runner {
 
     async fn open(&self, name: &'static str, grants: Grants) -> Result<Call, Error> {
         let options = &self.host.options;
-        let state = State::new(name, grants, options.memory_limit, options.guest_deadline)?;
+        let state = State::new(name, grants, options)?;
         let mut store = Store::new(&self.host.engine, state);
         store.limiter(State::limiter);
         clock::arm(&mut store);

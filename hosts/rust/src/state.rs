@@ -1,7 +1,6 @@
 //! What belongs to one call: its share of WASI, its limits, and the answers to its questions.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tempfile::TempDir;
 use wasmtime::ResourceLimiter;
@@ -16,7 +15,7 @@ use crate::guest_output::GuestOutput;
 use crate::limits::MemoryLimiter;
 use crate::network::Reach;
 use crate::run::Emitter;
-use crate::{Credential, Error, Event, Folders};
+use crate::{Credential, Error, Event, Folders, Options};
 
 /// Handles to streams, sockets and files that one call may hold at a time.
 const HANDLES: usize = 100_000;
@@ -58,12 +57,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(
-        call: &'static str,
-        grants: Grants,
-        memory_limit: usize,
-        deadline: Duration,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(call: &'static str, grants: Grants, options: &Options) -> Result<Self, Error> {
         let Grants {
             reach,
             answers,
@@ -73,6 +67,7 @@ impl State {
         let stderr = GuestOutput::new(call, "stderr");
         let mut wasi = WasiCtx::builder();
         wasi.stdout(GuestOutput::new(call, "stdout")).stderr(stderr.clone());
+        wasi.envs(&options.environment);
         // A guest that hashes a piece of a file holds its thread longer than the read before it does; a hop to another
         // thread and back for every call on a file costs more than both.
         wasi.allow_blocking_current_thread(true);
@@ -106,8 +101,8 @@ impl State {
         Ok(Self {
             wasi: wasi.build(),
             table,
-            meter: Meter::new(deadline),
-            limiter: MemoryLimiter::new(memory_limit),
+            meter: Meter::new(options.guest_deadline),
+            limiter: MemoryLimiter::new(options.memory_limit),
             reach,
             answers,
             emitter,

@@ -19,5 +19,8 @@ mod manage;
 mod next;
 mod options;
 mod outputs;
+mod pod_specs;
+mod proxies;
 mod reattach;
+mod registries;
 mod smoke;

@@ -1,11 +1,11 @@
 //! Options of a task: on the pod that results, and in what they do.
 
 use podrun_host::Status;
-use podrun_tests::{Expected, FEW_TOOLS, Group, HELLO, Trial, check};
+use podrun_tests::{Cluster, Expected, FEW_TOOLS, Group, HELLO, Trial, check};
 use serde_json::{Value, json};
 
 /// The pod of a running task, as the cluster has it; the task goes on to its end.
-async fn pod(group: &Group, trial: &Trial, namespace: &str) -> Value {
+pub(crate) async fn pod(group: &Group, trial: &Trial, namespace: &str) -> Value {
     let mut following = trial.start(None).await;
     following.until_line("up").await;
     let pod = group
@@ -16,7 +16,7 @@ async fn pod(group: &Group, trial: &Trial, namespace: &str) -> Value {
     pod
 }
 
-fn container<'p>(pod: &'p Value, name: &str) -> &'p Value {
+pub(crate) fn container<'p>(pod: &'p Value, name: &str) -> &'p Value {
     let spec = &pod["spec"];
     let all = [&spec["initContainers"], &spec["containers"]]
         .into_iter()
@@ -25,16 +25,11 @@ fn container<'p>(pod: &'p Value, name: &str) -> &'p Value {
     all.into_iter().find(|c| c["name"] == name).unwrap_or(&Value::Null)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a cluster"]
-async fn options_shape_the_pod() {
-    let group = Group::new("options").await;
-    let cluster = group.cluster;
-    let namespace = format!("options-{}", cluster.suite);
-    cluster.kubectl(&["create", "namespace", &namespace]).await;
-    let worker = json!({"name": "worker", "namespace": namespace});
+/// A namespace with these labels, in which the tests' account may do what it may in `default`.
+pub(crate) async fn bound_namespace(cluster: &Cluster, namespace: &str, labels: &Value) {
+    let metadata = json!({"name": namespace, "labels": labels});
     cluster
-        .apply(&[json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": worker})])
+        .apply(&[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})])
         .await;
     if cluster.limited {
         // The Role of the runner's account in `default`, bound in this namespace as well.
@@ -48,6 +43,19 @@ async fn options_shape_the_pod() {
         });
         cluster.apply(&[role, binding]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster"]
+async fn options_shape_the_pod() {
+    let group = Group::new("options").await;
+    let cluster = group.cluster;
+    let namespace = format!("options-{}", cluster.suite);
+    bound_namespace(cluster, &namespace, &json!({})).await;
+    let worker = json!({"name": "worker", "namespace": namespace});
+    cluster
+        .apply(&[json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": worker})])
+        .await;
     let trial = group
         .trial("all")
         .sh("echo up; cat /var/run/secrets/kubernetes.io/serviceaccount/namespace; echo; cp in.txt out.txt; sleep 2")
