@@ -439,3 +439,6 @@ impl std::fmt::Debug for Engine {
         formatter.debug_struct("Engine").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

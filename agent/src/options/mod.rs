@@ -16,7 +16,7 @@ pub use units::{duration, size};
 ///
 /// Without a command it serves.
 #[derive(Debug, Parser)]
-#[command(name = "podrun-agent", version, max_term_width = 120, args_conflicts_with_subcommands = true)]
+#[command(name = "podrun-agent", version, max_term_width = 120, args_conflicts_with_subcommands = true, args_override_self = true)]
 #[command(after_help = "Flags may have one dash or two. Exit code 64 is a failure of the agent itself.")]
 pub struct CommandLine {
     #[command(subcommand)]

@@ -31,6 +31,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether something that should be a folder is none.
+    pub(super) fn is_no_folder(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory)
+    }
+
     /// For `map_err`: what was tried, and with what.
     pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

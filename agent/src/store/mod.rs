@@ -112,24 +112,33 @@ impl Store {
         self.tasks().join(id.as_str())
     }
 
-    /// Makes tasks last: all of them are on the disk when the call returns. After an error some may be there.
+    /// Makes tasks last: all of them are on the disk when the call returns. After an error none is there, unless the
+    /// agent dies before it has removed them again.
     pub fn create(&self, tasks: &[(TaskId, Task)]) -> Result<(), Error> {
-        for (id, task) in tasks {
-            self.step("create", id)?;
-            let new = self.tasks().join(format!(".new-{id}"));
-            let made = fs::DirBuilder::new().mode(0o700).create(&new);
-            made.map_err(Error::at("create folder", &new))?;
-            let written = write(&new, file::TASK, task, Durability::Durable).and_then(|()| {
-                self.step("publish", id)?;
-                let folder = self.folder(id);
-                fs::rename(&new, &folder).map_err(Error::at("create folder", &folder))
-            });
-            if let Err(error) = written {
-                discard(&new);
-                return Err(error);
+        let all = tasks.iter().try_for_each(|(id, task)| self.create_one(id, task));
+        let all = all.and_then(|()| self.settle());
+        if all.is_err() {
+            for (id, _) in tasks {
+                let _ = self.remove(id);
             }
         }
-        self.settle()
+        all
+    }
+
+    fn create_one(&self, id: &TaskId, task: &Task) -> Result<(), Error> {
+        self.step("create", id)?;
+        let new = self.tasks().join(format!(".new-{id}"));
+        let made = fs::DirBuilder::new().mode(0o700).create(&new);
+        made.map_err(Error::at("create folder", &new))?;
+        let written = write(&new, file::TASK, task, Durability::Durable).and_then(|()| {
+            self.step("publish", id)?;
+            let folder = self.folder(id);
+            fs::rename(&new, &folder).map_err(Error::at("create folder", &folder))
+        });
+        if written.is_err() {
+            discard(&new);
+        }
+        written
     }
 
     /// Asks for a task's end, for good: it is never started from now on, by nobody.

@@ -34,6 +34,7 @@ pub(super) fn load(store: &Store) -> Result<Vec<Stored>, Error> {
             Ok(Some(stored)) => found.push(stored),
             Ok(None) => set_aside(store, &id, "it has no `task` file"),
             Err(error @ Error::Damaged { .. }) => set_aside(store, &id, &error.to_string()),
+            Err(error) if error.is_no_folder() => set_aside(store, &id, &error.to_string()),
             Err(error) => log::error!("task folder `{}` is left alone: {error}", store.folder(&id).display()),
         }
     }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fd::AsFd;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::store::{atomic, file};
@@ -15,7 +15,12 @@ use crate::store::{atomic, file};
 pub fn make(folder: &Path) -> io::Result<()> {
     let folder = atomic::open_folder(folder)?;
     for name in [file::CONTROL, file::EVENTS] {
-        match rustix::fs::mkfifoat(&folder, name, Mode::RUSR | Mode::WUSR) {
+        let make = || rustix::fs::mkfifoat(&folder, name, Mode::RUSR | Mode::WUSR);
+        match make() {
+            Err(Errno::EXIST) if !is_pipe(&rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?) => {
+                rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
+                make()?;
+            }
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
@@ -44,10 +49,15 @@ pub fn is_supervised(folder: &Path) -> io::Result<bool> {
 fn open_control(folder: &Path) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     match rustix::fs::open(folder.join(file::CONTROL), flags, Mode::empty()) {
-        Ok(pipe) => Ok(Some(pipe)),
+        // Something else by that name has nobody at its other end.
+        Ok(pipe) => Ok(is_pipe(&rustix::fs::fstat(&pipe)?).then_some(pipe)),
         Err(Errno::NXIO | Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+fn is_pipe(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Fifo
 }
 
 /// The supervisor's ends. As long as they are open the supervisor counts as alive.

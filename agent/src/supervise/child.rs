@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use nix::errno::Errno;
@@ -104,6 +104,7 @@ fn execute(plan: &Plan<'_>, null: &OwnedFd, supervisor: Pid) -> Result<Infallibl
             rustix::fs::fchown(pipe, Some(uid), Some(gid)).map_err(Failure::at("hand over the output"))?;
         }
     }
+    close_the_rest().map_err(Failure::at("see to inherited descriptors"))?;
     rustix::stdio::dup2_stdin(null.as_fd()).map_err(Failure::at("set standard input"))?;
     rustix::stdio::dup2_stdout(plan.stdout.as_fd()).map_err(Failure::at("set standard output"))?;
     rustix::stdio::dup2_stderr(plan.stderr.as_fd()).map_err(Failure::at("set standard error"))?;
@@ -130,6 +131,20 @@ fn become_user(user: &User) -> rustix::io::Result<()> {
     rustix::thread::set_thread_groups(&groups)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
+}
+
+/// Descriptors that the agent was started with are no affair of a task's.
+fn close_the_rest() -> std::io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if number > 2 {
+            // SAFETY: the descriptor is open, and only a flag of it is set.
+            #[expect(unsafe_code, reason = "the descriptor belongs to nobody here")]
+            let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+            rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
+        }
+    }
+    Ok(())
 }
 
 /// Programs expect every signal at its default and none blocked.

@@ -65,7 +65,7 @@ fn containers_are_read() {
 fn mistakes_are_named() {
     refused("", "body is not valid");
     refused("{", "body is not valid");
-    refused("[]", "invalid type");
+    refused("[]", "body is not valid");
     refused(r#"{"name": "t", "process": {"command": ["a"]}} x"#, "trailing");
     refused(r#"{"name": 5}"#, "at `name`");
     refused(r#"{"name": "t", "process": {"command": ["a", 5]}}"#, "at `process.command[1]`");
