@@ -132,9 +132,11 @@ impl Growth {
     }
 }
 
+type Next = Pin<Box<dyn Future<Output = Option<(Bytes, Source)>> + Send>>;
+
 /// The body of an answer: what [`next`] yields, one after the other.
 enum Stream {
-    Reading(Pin<Box<dyn Future<Output = Option<(Bytes, Source)>> + Send>>),
+    Reading(Next),
     Over,
 }
 

@@ -8,8 +8,8 @@ use crate::protocol::Name;
 
 /// A value of a query; the last of equal names counts, unknown names are ignored.
 pub(super) fn value(query: Option<&str>, name: &str) -> Result<Option<String>, Refusal> {
-    let pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let last = pairs.filter(|(there, _)| *there == name).last();
+    let mut pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let last = pairs.rfind(|(there, _)| *there == name);
     last.map(|(_, value)| decode(&value.replace('+', " "))).transpose()
 }
 

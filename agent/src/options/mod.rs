@@ -183,16 +183,16 @@ impl Flags {
         let text = |name: &str| environment(name).filter(|value| !value.is_empty());
         let path = |flag: Option<PathBuf>, name: &str| flag.or_else(|| text(name).map(PathBuf::from));
         let flag = |flag: Option<bool>, name| {
-            or_parse(flag, name, &text, |value| match value.as_str() {
+            or_parse(flag, name, text, |value| match value.as_str() {
                 "true" | "1" => Ok(true),
                 "false" | "0" => Ok(false),
                 _ => Err("it must be true or false".to_owned()),
             })
         };
         let number = |flag: Option<usize>, name| {
-            or_parse(flag, name, &text, |value| value.parse().map_err(|_| "it must be a whole number".to_owned()))
+            or_parse(flag, name, text, |value| value.parse().map_err(|_| "it must be a whole number".to_owned()))
         };
-        let span = |flag: Option<Duration>, name| or_parse(flag, name, &text, |value| units::duration(&value));
+        let span = |flag: Option<Duration>, name| or_parse(flag, name, text, |value| units::duration(&value));
         let unlimited = |number: usize| if number == 0 { usize::MAX } else { number };
         let sidecar = flag(self.enable_sidecar_mode, "ENABLE_SIDECAR_MODE")?.unwrap_or(false);
         let containers = flag(self.enable_container_mode, "ENABLE_CONTAINER_MODE")?.unwrap_or(false);
@@ -229,7 +229,7 @@ impl Flags {
             max_active_tasks: unlimited(number(self.max_active_tasks, "MAX_ACTIVE_TASKS")?.unwrap_or(0)),
             max_tasks: unlimited(number(self.max_tasks, "MAX_TASKS")?.unwrap_or(10_000)),
             grace_period: span(self.grace_period, "GRACE_PERIOD")?.unwrap_or(Duration::from_secs(10)),
-            log_max_size: or_parse(self.log_max_size, "LOG_MAX_SIZE", &text, |value| units::size(&value))?
+            log_max_size: or_parse(self.log_max_size, "LOG_MAX_SIZE", text, |value| units::size(&value))?
                 .unwrap_or(10 << 20),
             init: flag(self.init, "INIT")?.unwrap_or(false),
             ignored: ignored.into_iter().filter(|(_, said)| *said).map(|(name, _)| name).collect(),

@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 /// What a crash of the machine may do to a file.
@@ -25,25 +25,43 @@ pub fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Writes a file, in place of the one that may be there.
+/// Writes a file, in place of the one that may be there. No process ever sees a part of it.
+///
+/// It gets its name before it is on the disk, so that file systems with a journal put both there in one go. A machine
+/// that loses power in between may leave a torn file: whoever reads files counts those as missing.
 pub fn replace(folder: impl AsFd, name: &str, content: &[u8], durability: Durability) -> io::Result<()> {
     let folder = folder.as_fd();
-    let temporary = write_temporary(folder, name, content, durability)?;
+    // Nobody else writes to it at the same time: the process is part of the name.
+    let temporary = format!(".{name}.{}", std::process::id());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut file = File::from(rustix::fs::openat(folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
+    file.write_all(content)?;
     rustix::fs::renameat(folder, &temporary, folder, name)?;
-    settle(folder, durability)
+    if durability == Durability::Durable {
+        file.sync_all()?;
+        sync(folder)?;
+    }
+    Ok(())
 }
 
-/// Writes a file unless it is there already. The answer says whether this call wrote it.
-pub fn create(folder: impl AsFd, name: &str, content: &[u8], durability: Durability) -> io::Result<bool> {
-    let folder = folder.as_fd();
-    let temporary = write_temporary(folder, name, content, durability)?;
-    let linked = rustix::fs::linkat(folder, &temporary, folder, name, AtFlags::empty());
-    rustix::fs::unlinkat(folder, &temporary, AtFlags::empty())?;
-    match linked {
-        Ok(()) => settle(folder, durability).map(|()| true),
-        Err(Errno::EXIST) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+/// Makes a file unless it is there already, for good. The answer says whether this call made it. That it is there is
+/// what counts: its content may be missing after a crash.
+pub fn create(folder: impl AsFd, name: &str, content: &[u8]) -> io::Result<bool> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut file = match rustix::fs::openat(&folder, name, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => File::from(file),
+        Err(Errno::EXIST) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    file.write_all(content)?;
+    file.sync_all()?;
+    sync(folder)?;
+    Ok(true)
+}
+
+/// Makes what was renamed into a folder last.
+pub fn sync(folder: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::fsync(folder)?)
 }
 
 /// Reads a file of at most `limit` bytes; nothing if it is not there.
@@ -62,26 +80,6 @@ pub fn read(folder: impl AsFd, name: &str, limit: u64) -> io::Result<Option<Vec<
     Ok(Some(content))
 }
 
-/// Makes what was renamed into a folder last.
-pub fn settle(folder: impl AsFd, durability: Durability) -> io::Result<()> {
-    match durability {
-        Durability::Durable => Ok(rustix::fs::fsync(folder)?),
-        Durability::Volatile => Ok(()),
-    }
-}
-
-/// A name that nobody else writes to at the same time: the process is part of it.
-fn write_temporary(folder: impl AsFd, name: &str, content: &[u8], durability: Durability) -> io::Result<String> {
-    let temporary = format!(".{name}.{}", std::process::id());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mut file = File::from(rustix::fs::openat(folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
-    file.write_all(content)?;
-    if durability == Durability::Durable {
-        file.sync_all()?;
-    }
-    Ok(temporary)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,8 +93,8 @@ mod tests {
         assert_eq!(read(&folder, "a", 2).unwrap().unwrap(), b"22");
         assert!(read(&folder, "a", 1).is_err());
         assert_eq!(read(&folder, "b", 1).unwrap(), None);
-        assert!(create(&folder, "b", b"first", Durability::Durable).unwrap());
-        assert!(!create(&folder, "b", b"second", Durability::Durable).unwrap());
+        assert!(create(&folder, "b", b"first").unwrap());
+        assert!(!create(&folder, "b", b"second").unwrap());
         assert_eq!(read(&folder, "b", 9).unwrap().unwrap(), b"first");
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 2, "no temporary file is left");
     }

@@ -116,7 +116,8 @@ impl Store {
     /// agent dies before it has removed them again.
     pub fn create(&self, tasks: &[(TaskId, Task)]) -> Result<(), Error> {
         let all = tasks.iter().try_for_each(|(id, task)| self.create_one(id, task));
-        let all = all.and_then(|()| self.settle());
+        // All get their names first: then one commit of the file system's journal is enough for all.
+        let all = all.and_then(|()| tasks.iter().try_for_each(|(id, _)| self.settle_one(id))).and_then(|()| self.settle());
         if all.is_err() {
             for (id, _) in tasks {
                 let _ = self.remove(id);
@@ -130,7 +131,7 @@ impl Store {
         let new = self.tasks().join(format!(".new-{id}"));
         let made = fs::DirBuilder::new().mode(0o700).create(&new);
         made.map_err(Error::at("create folder", &new))?;
-        let written = write(&new, file::TASK, task, Durability::Durable).and_then(|()| {
+        let written = write(&new, file::TASK, task, Durability::Volatile).and_then(|()| {
             self.step("publish", id)?;
             let folder = self.folder(id);
             fs::rename(&new, &folder).map_err(Error::at("create folder", &folder))
@@ -139,6 +140,14 @@ impl Store {
             discard(&new);
         }
         written
+    }
+
+    fn settle_one(&self, id: &TaskId) -> Result<(), Error> {
+        let folder = self.folder(id);
+        for path in [folder.join(file::TASK), folder] {
+            File::open(&path).and_then(|opened| opened.sync_all()).map_err(Error::at("sync", &path))?;
+        }
+        Ok(())
     }
 
     /// Asks for a task's end, for good: it is never started from now on, by nobody.
@@ -212,7 +221,7 @@ impl Store {
     fn settle(&self) -> Result<(), Error> {
         let path = self.tasks();
         let folder = atomic::open_folder(&path).map_err(Error::at("open", &path))?;
-        atomic::settle(folder, Durability::Durable).map_err(Error::at("sync", &path))
+        atomic::sync(folder).map_err(Error::at("sync", &path))
     }
 
     #[cfg(not(test))]
@@ -234,7 +243,7 @@ fn write<T: Serialize>(folder: &Path, name: &str, record: &T, durability: Durabi
 
 /// Writes a record into a task's folder unless it is there; says whether it was not.
 fn create<T: Serialize>(folder: &Path, name: &str, record: &T) -> Result<bool, Error> {
-    put(folder, name, record, |folder, content| atomic::create(folder, name, content, Durability::Durable))
+    put(folder, name, record, |folder, content| atomic::create(folder, name, content))
 }
 
 fn put<T: Serialize, R>(

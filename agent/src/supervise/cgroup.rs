@@ -1,8 +1,10 @@
 //! A cgroup of a task's own, where this process may make one: what is in it can be killed as a whole.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+
+use rustix::process::Pid;
 
 use crate::store::TaskId;
 
@@ -17,7 +19,9 @@ impl Cgroup {
     #[must_use]
     pub fn make(id: &TaskId) -> Option<Self> {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        own.lines().filter_map(parent).find_map(|parent| {
+        // The second version comes first: processes are born into it.
+        let (second, first): (Vec<_>, Vec<_>) = own.lines().partition(|line| line.starts_with("0::"));
+        second.into_iter().chain(first).filter_map(parent).find_map(|parent| {
             let path = parent.join(format!("podrun-{id}"));
             fs::create_dir(&path).ok()?;
             let cgroup = Self { path };
@@ -44,9 +48,21 @@ impl Cgroup {
         &self.path
     }
 
-    /// Puts the calling process into it.
-    pub fn join(&self) -> io::Result<()> {
-        fs::write(self.path.join("cgroup.procs"), "0")
+    /// Its folder, if processes can be made right in it.
+    #[must_use]
+    pub fn open_unified(&self) -> Option<OwnedFd> {
+        self.is_unified().then(|| File::open(&self.path).ok().map(Into::into))?
+    }
+
+    /// Takes in a process that could not be made in it. This is slow, and who it started before stays outside.
+    pub fn take_in(&self, pid: Pid) {
+        if !self.is_unified() {
+            let _ = fs::write(self.path.join("cgroup.procs"), pid.as_raw_nonzero().to_string());
+        }
+    }
+
+    fn is_unified(&self) -> bool {
+        self.path.join("cgroup.controllers").exists()
     }
 
     /// Kills everything in it, in one step of the kernel where it can.
@@ -57,17 +73,11 @@ impl Cgroup {
         let freeze = |state| fs::write(self.path.join("freezer.state"), state).is_ok();
         freeze("FROZEN");
         let members = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
-        for pid in members.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
+        for pid in members.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
             // Frozen processes cannot end, so the numbers mean who was listed.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         freeze("THAWED");
-    }
-
-    /// Whether nobody is in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        fs::read_to_string(self.path.join("cgroup.procs")).is_ok_and(|members| members.is_empty())
     }
 
     /// Removes it and what was made below it; whoever is still in it keeps it there.

@@ -92,7 +92,7 @@ fn claim(folder: &OwnedFd) -> Result<bool, Error> {
         claimed_at: Moment::now(),
     };
     let claim = serde_json::to_vec(&claim).map_err(|error| at("write the claim")(io::Error::from(error)))?;
-    atomic::create(folder, file::CLAIM, &claim, Durability::Durable).map_err(at("claim the task"))
+    atomic::create(folder, file::CLAIM, &claim).map_err(at("claim the task"))
 }
 
 struct Supervisor {
@@ -196,13 +196,19 @@ impl Supervisor {
             super::complain(&format!("failed to note the start of task {}: {error}", self.id));
         }
         self.ends.notify();
+        if let Some(cgroup) = &run.cgroup {
+            cgroup.take_in(main);
+        }
         Ok(run)
     }
 
     /// Waits for things to happen until nothing of the task is left.
     fn follow(&self, mut run: Run) {
         loop {
-            let more = run.outputs.iter_mut().fold(false, |more, output| output.pump(&self.folder) || more);
+            let mut more = false;
+            for output in &mut run.outputs {
+                more |= output.pump(&self.folder);
+            }
             if self.ends.take_request() {
                 self.begin_requested_stop(&mut run);
             }

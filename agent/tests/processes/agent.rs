@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 
 use super::http::{self, Answer};
 
-/// The program.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_podrun-agent");
+/// The program: the one that cargo built, or the delivered one that `PODRUN_AGENT_PROGRAM` names.
+pub(crate) fn program() -> &'static str {
+    static PROGRAM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let given = || std::env::var("PODRUN_AGENT_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_podrun-agent").to_owned());
+    PROGRAM.get_or_init(given)
+}
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -68,7 +72,7 @@ impl Agent {
     }
 
     pub(crate) fn start_with(place: &Place, arguments: &[&str]) -> Self {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(arguments);
         Self::spawn(place, command)
     }

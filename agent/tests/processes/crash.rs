@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::agent::{Agent, PROGRAM, Place, await_line, await_pid, await_some, await_true, children, is_alive, kill};
+use super::agent::{Agent, Place, await_line, await_pid, await_some, await_true, children, is_alive, kill, program};
 use super::http;
 
 #[test]
@@ -185,7 +185,7 @@ fn a_task_whose_supervisor_is_killed_is_lost_and_leaves_nothing() {
 /// An agent in a PID namespace of its own, which dies as a container does: all at once.
 fn contained(place: &Place) -> Agent {
     let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", PROGRAM]);
+    command.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", program()]);
     Agent::spawn(place, command)
 }
 
@@ -217,7 +217,7 @@ fn when_the_container_dies_its_unfinished_tasks_are_lost_and_not_run_again() {
 fn two_agents_do_not_share_a_directory() {
     let place = Place::new();
     let agent = Agent::start(&place);
-    let second = Command::new(PROGRAM)
+    let second = Command::new(program())
         .arg(format!("--data-dir={}", place.data().display()))
         .arg("--listen-addr=127.0.0.1:0")
         .output()

@@ -5,12 +5,12 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::agent::{Agent, PROGRAM, Place, await_line, await_pid, await_some, await_true, children, is_alive, kill};
+use super::agent::{Agent, Place, await_line, await_pid, await_some, await_true, children, is_alive, kill, program};
 
 /// As PID 1 of a namespace of its own.
 fn as_pid_1(place: &Place) -> Agent {
     let mut command = Command::new("unshare");
-    command.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", PROGRAM]);
+    command.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", program()]);
     Agent::spawn(place, command)
 }
 
@@ -71,7 +71,7 @@ fn queued_tasks_wait_for_the_next_container() {
     agent.kill_container();
     let mut agent = {
         let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", PROGRAM, "--max-active-tasks=1"]);
+        command.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", program(), "--max-active-tasks=1"]);
         Agent::spawn(&place, command)
     };
     agent.script("first", "exec sleep 1000");
@@ -110,7 +110,7 @@ fn orphans_are_reaped() {
 #[test]
 fn a_server_that_cannot_start_ends_the_container_with_64() {
     let place = Place::new();
-    let output = Command::new(PROGRAM)
+    let output = Command::new(program())
         .args(["--init", "--listen-addr=256.0.0.1:1"])
         .arg(format!("--data-dir={}", place.data().display()))
         .output()
@@ -125,14 +125,14 @@ fn install_puts_the_program_into_a_folder() {
     let place = Place::new();
     let folder = place.path().join("a/b");
     for _ in 0..2 {
-        let output = Command::new(PROGRAM).arg("install").arg(&folder).output().unwrap();
+        let output = Command::new(program()).arg("install").arg(&folder).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
     let installed = folder.join("podrun-agent");
-    assert_eq!(fs::read(&installed).unwrap(), fs::read(PROGRAM).unwrap());
+    assert_eq!(fs::read(&installed).unwrap(), fs::read(program()).unwrap());
     let version = Command::new(&installed).arg("--version").output().unwrap();
     assert!(version.status.success());
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
-    let output = Command::new(PROGRAM).args(["install", "/proc/x"]).output().unwrap();
+    let output = Command::new(program()).args(["install", "/proc/x"]).output().unwrap();
     assert_eq!(output.status.code(), Some(64));
 }

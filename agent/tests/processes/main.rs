@@ -2,6 +2,7 @@
 
 mod agent;
 mod api;
+mod bench;
 mod crash;
 mod http;
 mod init;

@@ -80,7 +80,7 @@ fn listening_everywhere_without_a_token_is_warned_of() {
     let data = format!("--data-dir={}", place.data().display());
     let warned = |arguments: &[&str]| {
         let log = place.path().join("log");
-        let mut child = Command::new(super::agent::PROGRAM)
+        let mut child = Command::new(super::agent::program())
             .args(arguments)
             .arg(&data)
             .stderr(fs::File::create(&log).unwrap())
@@ -111,7 +111,7 @@ fn mistakes_at_the_start_end_with_64_and_a_cure() {
         (vec![format!("--tls-cert-file={missing}"), format!("--tls-key-file={missing}")], "TLS file"),
         (vec!["--data-dir=/proc/x".to_owned(), "--listen-addr=127.0.0.1:0".to_owned()], "failed to create folder"),
     ] {
-        let output = Command::new(super::agent::PROGRAM).arg(&data).args(&arguments[1..]).arg(&arguments[0]).output();
+        let output = Command::new(super::agent::program()).arg(&data).args(&arguments[1..]).arg(&arguments[0]).output();
         let output = output.unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {text}");
