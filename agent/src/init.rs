@@ -90,9 +90,15 @@ impl<'a> Init<'a> {
                     }
                 }
             }
-            self.wait(server.is_none().then(|| start_at.saturating_duration_since(Instant::now())));
+            self.wait(
+                server
+                    .is_none()
+                    .then(|| start_at.saturating_duration_since(Instant::now())),
+            );
             while let Ok(Some(signal)) = self.signals.read_signal() {
-                let Ok(signal) = Signal::try_from(signal.ssi_signo.cast_signed()) else { continue };
+                let Ok(signal) = Signal::try_from(signal.ssi_signo.cast_signed()) else {
+                    continue;
+                };
                 match (signal, &server) {
                     (Signal::SIGCHLD, _) => {}
                     (Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT, server) => {
@@ -106,19 +112,30 @@ impl<'a> Init<'a> {
                 }
             }
             while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-                let Some(ended) = server.take_if(|server| server.pid == pid) else { continue };
+                let Some(ended) = server.take_if(|server| server.pid == pid) else {
+                    continue;
+                };
                 was_good |= ended.since.elapsed() >= GOOD;
                 if ending && (status.exit_status() == Some(0) || stop_tries >= STOP_TRIES) {
-                    return status.exit_status().map_or(crate::FAILURE, |code| u8::try_from(code).unwrap_or(crate::FAILURE));
+                    return status
+                        .exit_status()
+                        .map_or(crate::FAILURE, |code| u8::try_from(code).unwrap_or(crate::FAILURE));
                 }
                 stop_tries += u32::from(ending);
                 if !was_good && status.exit_status() == Some(i32::from(crate::FAILURE)) {
                     // What it cannot use now it cannot use later. Whoever runs this container says it better.
                     return crate::FAILURE;
                 }
-                pause = if ended.since.elapsed() >= GOOD { Duration::ZERO } else { (pause * 2).clamp(Duration::from_millis(20), LONGEST_PAUSE) };
+                pause = if ended.since.elapsed() >= GOOD {
+                    Duration::ZERO
+                } else {
+                    (pause * 2).clamp(Duration::from_millis(20), LONGEST_PAUSE)
+                };
                 start_at = Instant::now() + pause;
-                log::warn!("the server ended ({}); tasks go on, and it is started again", describe(status));
+                log::warn!(
+                    "the server ended ({}); tasks go on, and it is started again",
+                    describe(status)
+                );
             }
         }
     }

@@ -23,6 +23,9 @@ pub fn install(dir: &Path) -> Result<PathBuf, String> {
     };
     copy().map(|()| target.clone()).map_err(|error| {
         let _ = fs::remove_file(&temporary);
-        format!("failed to install into `{}`: {error}: the folder must be writable", dir.display())
+        format!(
+            "failed to install into `{}`: {error}: the folder must be writable",
+            dir.display()
+        )
     })
 }

@@ -1,5 +1,9 @@
 //! The program: picks what to be, and maps the outcome to an exit code.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak to whoever runs them")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "commands speak to whoever runs them"
+)]
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,10 +23,19 @@ fn main() -> ExitCode {
     match asked {
         Err(error) => {
             let _ = error.print();
-            if error.use_stderr() { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS }
+            if error.use_stderr() {
+                ExitCode::from(FAILURE)
+            } else {
+                ExitCode::SUCCESS
+            }
         }
         Ok(Asked::Completion(shell)) => {
-            clap_complete::generate(shell, &mut CommandLine::command(), "podrun-agent", &mut std::io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut CommandLine::command(),
+                "podrun-agent",
+                &mut std::io::stdout(),
+            );
             ExitCode::SUCCESS
         }
         Ok(Asked::Install(dir)) => report(install::install(&dir).map(|target| println!("{}", target.display()))),

@@ -46,7 +46,9 @@ async fn run(options: Options) -> Result<(), String> {
     };
     let containers = options.cri_socket.as_deref().map(containers).transpose()?;
     let listeners = listen(&options).await?;
-    let engine = Engine::start(store, settings, containers).await.map_err(|error| error.to_string())?;
+    let engine = Engine::start(store, settings, containers)
+        .await
+        .map_err(|error| error.to_string())?;
     let api = Arc::new(Api {
         engine: Arc::clone(&engine),
         token_file: options.token_file,
@@ -65,14 +67,21 @@ async fn run(options: Options) -> Result<(), String> {
 
 /// The runtime that tasks with `spec.container` go to.
 fn containers(socket: &Path) -> Result<Arc<dyn crate::container::Containers>, String> {
-    Err(format!("container mode is not available in this build: `{}` cannot be used", socket.display()))
+    Err(format!(
+        "container mode is not available in this build: `{}` cannot be used",
+        socket.display()
+    ))
 }
 
 async fn listen(options: &Options) -> Result<Listeners, String> {
     if let Some(file) = &options.token_file {
         api::token(file)?;
     }
-    let tls = options.tls.clone().map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
+    let tls = options
+        .tls
+        .clone()
+        .map(|(certificate, key)| Tls::load(certificate, key))
+        .transpose()?;
     let mut listeners = Listeners::default();
     if let Some(address) = &options.listen_addr {
         let scheme = if tls.is_some() { "https" } else { "http" };

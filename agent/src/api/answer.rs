@@ -35,7 +35,10 @@ impl Refusal {
     /// The path is known, and the method is not.
     pub(super) fn method(known: &[Method]) -> Self {
         let known = known.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        let mut refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("only {known} are understood here"));
+        let mut refusal = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("only {known} are understood here"),
+        );
         refusal.header = HeaderValue::try_from(known).ok().map(|known| (ALLOW, known));
         refusal
     }
@@ -105,14 +108,18 @@ pub(super) fn encoded(status: StatusCode, mut body: Vec<u8>) -> Response<Answer>
     body.push(b'\n');
     let mut response = Response::new(whole(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 /// An answer that is text.
 pub(super) fn text(kind: &'static str, text: impl Into<Bytes>) -> Response<Answer> {
     let mut response = Response::new(whole(text.into()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

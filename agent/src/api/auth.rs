@@ -11,7 +11,8 @@ use super::answer::Refusal;
 
 /// Reads the token. It is read at every request, so that it can be changed at any time.
 pub(crate) fn token(path: &Path) -> Result<String, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("failed to read token file `{}`: {error}", path.display()))?;
+    let text =
+        fs::read_to_string(path).map_err(|error| format!("failed to read token file `{}`: {error}", path.display()))?;
     match text.trim() {
         "" => Err(format!("token file `{}` is empty: put a token into it", path.display())),
         token => Ok(token.to_owned()),
@@ -23,15 +24,24 @@ pub(super) fn check(token_file: Option<&Path>, headers: &HeaderMap) -> Result<()
     let Some(path) = token_file else { return Ok(()) };
     let token = token(path).map_err(|message| {
         log::error!("{message}");
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the agent's token file cannot be used".to_owned())
+        Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the agent's token file cannot be used".to_owned(),
+        )
     })?;
     let Some(given) = headers.get(AUTHORIZATION) else {
-        return Err(Refusal::token("this agent asks for a token: send `Authorization: Bearer TOKEN`"));
+        return Err(Refusal::token(
+            "this agent asks for a token: send `Authorization: Bearer TOKEN`",
+        ));
     };
     let given = given.as_bytes();
     let (scheme, given) = given.split_at_checked("Bearer ".len()).unwrap_or((given, b""));
     let matches = scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(given.trim_ascii().ct_eq(token.as_bytes()));
-    if matches { Ok(()) } else { Err(Refusal::token("the token is wrong")) }
+    if matches {
+        Ok(())
+    } else {
+        Err(Refusal::token("the token is wrong"))
+    }
 }
 
 #[cfg(test)]
@@ -52,7 +62,15 @@ mod tests {
         };
         assert!(try_with(Some("Bearer secret")));
         assert!(try_with(Some("bearer secret")));
-        for wrong in [None, Some(""), Some("Bearer"), Some("Bearer "), Some("Bearer secre"), Some("Bearer secrets"), Some("Basic secret")] {
+        for wrong in [
+            None,
+            Some(""),
+            Some("Bearer"),
+            Some("Bearer "),
+            Some("Bearer secre"),
+            Some("Bearer secrets"),
+            Some("Basic secret"),
+        ] {
             assert!(!try_with(wrong), "{wrong:?}");
         }
         fs::write(&file, " other ").unwrap();

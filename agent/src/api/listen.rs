@@ -37,7 +37,8 @@ pub struct Listeners {
 impl Listeners {
     /// Listens at an address in Go's way of writing: a missing host means every address.
     pub async fn tcp(&mut self, address: &str, tls: Option<Tls>) -> Result<std::net::SocketAddr, String> {
-        let wrong = |error: io::Error| format!("failed to listen at `{address}`: {error}: choose another --listen-addr");
+        let wrong =
+            |error: io::Error| format!("failed to listen at `{address}`: {error}: choose another --listen-addr");
         // IPv4 alone where the machine has no IPv6.
         let listener = match address.strip_prefix(':') {
             Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
@@ -55,7 +56,12 @@ impl Listeners {
 
     /// Listens at a socket, which only its owner may use. One that nobody listens at any more is replaced.
     pub async fn unix(&mut self, path: &Path) -> Result<(), String> {
-        let wrong = |error: io::Error| format!("failed to listen at `{}`: {error}: choose another --unix-socket", path.display());
+        let wrong = |error: io::Error| {
+            format!(
+                "failed to listen at `{}`: {error}: choose another --unix-socket",
+                path.display()
+            )
+        };
         if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
             if UnixStream::connect(path).await.is_ok() {
                 return Err(wrong(io::ErrorKind::AddrInUse.into()));
@@ -118,14 +124,18 @@ enum Connection {
 }
 
 async fn accept_tcp(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
-    let Some(listener) = listener else { return std::future::pending().await };
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
 async fn accept_unix(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
-    let Some(listener) = listener else { return std::future::pending().await };
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
     Ok(listener.accept().await?.0)
 }
 
@@ -139,7 +149,10 @@ async fn converse(
         async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
     });
     let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(64 << 10);
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(64 << 10);
     let connection = protocol.serve_connection(TokioIo::new(stream), service);
     // A connection that breaks is the client's affair.
     let _ = watcher.watch(connection).await;

@@ -36,7 +36,11 @@ pub(super) fn answer(engine: &Arc<Engine>, segment: &str, question: Option<&str>
     let stream = match query::value(question, "stream")?.as_deref() {
         None | Some("" | "stdout") => "stdout",
         Some("stderr") => "stderr",
-        Some(other) => return Err(query::bad(format!("`stream` is `{other}`: it must be stdout or stderr"))),
+        Some(other) => {
+            return Err(query::bad(format!(
+                "`stream` is `{other}`: it must be stdout or stderr"
+            )));
+        }
     };
     let offset = query::number(question, "offset")?.unwrap_or(0);
     let limit = query::number(question, "limit")?.unwrap_or(u64::MAX);
@@ -80,7 +84,12 @@ struct Source {
 async fn next(mut source: Source) -> Option<(Bytes, Source)> {
     loop {
         // Whether more can come is asked before the look, so that the last bytes are not missed.
-        let over = source.growth.is_none() || source.engine.table().get(&source.id).is_none_or(|entry| entry.is_terminated());
+        let over = source.growth.is_none()
+            || source
+                .engine
+                .table()
+                .get(&source.id)
+                .is_none_or(|entry| entry.is_terminated());
         let most = usize::try_from(source.left).unwrap_or(CHUNK).min(CHUNK);
         let mut buffer = vec![0; most];
         match source.reader.read(&mut buffer) {
@@ -124,8 +133,12 @@ impl Growth {
     }
 
     async fn wait(&mut self) {
-        let Some(watch) = &self.0 else { return tokio::time::sleep(AGAIN).await };
-        let Ok(mut ready) = watch.readable().await else { return tokio::time::sleep(AGAIN).await };
+        let Some(watch) = &self.0 else {
+            return tokio::time::sleep(AGAIN).await;
+        };
+        let Ok(mut ready) = watch.readable().await else {
+            return tokio::time::sleep(AGAIN).await;
+        };
         let mut events = [0; 4096];
         while rustix::io::read(watch, &mut events).is_ok() {}
         ready.clear_ready();
@@ -148,7 +161,9 @@ impl Body for Stream {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Self::Reading(reading) = &mut *self else { return Poll::Ready(None) };
+        let Self::Reading(reading) = &mut *self else {
+            return Poll::Ready(None);
+        };
         match reading.as_mut().poll(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => {

@@ -14,7 +14,10 @@ pub(super) fn answer(engine: &Engine) -> Response<Answer> {
     let totals = engine.totals();
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, u64)]| {
-        let _ = writeln!(text, "# HELP podrun_agent_{name} {help}\n# TYPE podrun_agent_{name} {kind}");
+        let _ = writeln!(
+            text,
+            "# HELP podrun_agent_{name} {help}\n# TYPE podrun_agent_{name} {kind}"
+        );
         for (labels, value) in samples {
             let _ = writeln!(text, "podrun_agent_{name}{labels} {value}");
         }
@@ -28,14 +31,37 @@ pub(super) fn answer(engine: &Engine) -> Response<Answer> {
     ];
     let states = states.map(|(state, value)| (format!("{{state=\"{state}\"}}"), value as u64));
     family("tasks", "gauge", "Tasks that are kept, by state.", &states);
-    family("tasks_deleting", "gauge", "Tasks that are being removed.", &plain(count.deleting as u64));
+    family(
+        "tasks_deleting",
+        "gauge",
+        "Tasks that are being removed.",
+        &plain(count.deleting as u64),
+    );
     let created = totals.created.load(Ordering::Relaxed);
-    family("tasks_created_total", "counter", "Tasks accepted since the agent's start.", &plain(created));
+    family(
+        "tasks_created_total",
+        "counter",
+        "Tasks accepted since the agent's start.",
+        &plain(created),
+    );
     let started = totals.started.load(Ordering::Relaxed);
-    family("tasks_started_total", "counter", "Tasks seen to start since the agent's start.", &plain(started));
+    family(
+        "tasks_started_total",
+        "counter",
+        "Tasks seen to start since the agent's start.",
+        &plain(started),
+    );
     let ended = totals.ended.lock().unwrap_or_else(PoisonError::into_inner);
-    let ended: Vec<_> = ended.iter().map(|(reason, value)| (format!("{{reason=\"{reason}\"}}"), *value)).collect();
-    family("tasks_ended_total", "counter", "Tasks seen to end since the agent's start, by reason.", &ended);
+    let ended: Vec<_> = ended
+        .iter()
+        .map(|(reason, value)| (format!("{{reason=\"{reason}\"}}"), *value))
+        .collect();
+    family(
+        "tasks_ended_total",
+        "counter",
+        "Tasks seen to end since the agent's start, by reason.",
+        &ended,
+    );
     let draining = u64::from(engine.is_draining());
     family("draining", "gauge", "1 while new tasks are refused.", &plain(draining));
     let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));

@@ -44,7 +44,9 @@ impl Api {
             // The length of what a GET would have answered stays in the header.
             let length = response.body().size_hint().exact();
             if let Some(length) = length {
-                response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+                response
+                    .headers_mut()
+                    .insert(http::header::CONTENT_LENGTH, length.into());
             }
             *response.body_mut() = answer::empty();
         }
@@ -68,7 +70,12 @@ impl Api {
                     path => match path.strip_prefix("/tasks/") {
                         Some(rest) if rest.ends_with("/logs") => &[Method::GET],
                         Some(_) => &[Method::GET, Method::DELETE],
-                        None => return Err(Refusal::new(StatusCode::NOT_FOUND, format!("there is no `{path}` here"))),
+                        None => {
+                            return Err(Refusal::new(
+                                StatusCode::NOT_FOUND,
+                                format!("there is no `{path}` here"),
+                            ));
+                        }
                     },
                 }
             }
@@ -118,7 +125,13 @@ async fn body(request: Request<Incoming>) -> Result<bytes::Bytes, Refusal> {
     match tokio::time::timeout(requests::LONGEST_BODY, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Refusal::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}"))),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned())),
+        Ok(Err(error)) => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body cannot be read: {error}"),
+        )),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not arrive in time".to_owned(),
+        )),
     }
 }

@@ -8,7 +8,10 @@ use crate::protocol::Name;
 
 /// A value of a query; the last of equal names counts, unknown names are ignored.
 pub(super) fn value(query: Option<&str>, name: &str) -> Result<Option<String>, Refusal> {
-    let mut pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut pairs = query
+        .unwrap_or_default()
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let last = pairs.rfind(|(there, _)| *there == name);
     last.map(|(_, value)| decode(&value.replace('+', " "))).transpose()
 }
@@ -26,7 +29,9 @@ pub(super) fn flag(query: Option<&str>, name: &str) -> Result<bool, Refusal> {
 pub(super) fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, Refusal> {
     let value = value(query, name)?;
     let number = value.map(|value| {
-        value.parse().map_err(|_| bad(format!("`{name}` is `{value}`: it must be a whole number")))
+        value
+            .parse()
+            .map_err(|_| bad(format!("`{name}` is `{value}`: it must be a whole number")))
     });
     number.transpose()
 }
@@ -42,7 +47,9 @@ pub(super) fn bad(message: String) -> Refusal {
 
 fn decode(text: &str) -> Result<String, Refusal> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| bad(format!("`{text}` is not UTF-8")))
+    decoded
+        .map(Into::into)
+        .map_err(|_| bad(format!("`{text}` is not UTF-8")))
 }
 
 #[cfg(test)]

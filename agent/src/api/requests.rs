@@ -38,8 +38,18 @@ struct Draining {
 impl Api {
     pub(super) fn ready(&self) -> Result<Response<Answer>, Refusal> {
         let draining = self.engine.is_draining();
-        let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        answer::json(status, &Ready { ready: !draining, draining })
+        let status = if draining {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        };
+        answer::json(
+            status,
+            &Ready {
+                ready: !draining,
+                draining,
+            },
+        )
     }
 
     pub(super) fn drain(&self) -> Result<Response<Answer>, Refusal> {
@@ -50,13 +60,19 @@ impl Api {
 
     pub(super) async fn create(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {
         let task = parse::task(&body(request).await?)?;
-        let created = self.engine.create(task, |entry| entry.show(|task| answer::encode(&task))).await?;
+        let created = self
+            .engine
+            .create(task, |entry| entry.show(|task| answer::encode(&task)))
+            .await?;
         Ok(answer::encoded(StatusCode::CREATED, created?))
     }
 
     pub(super) async fn set_tasks(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {
         let desired = parse::set(&body(request).await?)?;
-        let tasks = self.engine.set(desired, |table| all(table, |tasks| answer::encode(&tasks))).await?;
+        let tasks = self
+            .engine
+            .set(desired, |table| all(table, |tasks| answer::encode(&tasks)))
+            .await?;
         Ok(answer::encoded(StatusCode::OK, tasks?))
     }
 
@@ -67,7 +83,11 @@ impl Api {
 
     pub(super) fn get(&self, segment: &str) -> Result<Response<Answer>, Refusal> {
         let name = query::name(segment)?;
-        let task = self.engine.table().named(&name).map(|entry| entry.show(|task| answer::encode(&task)));
+        let task = self
+            .engine
+            .table()
+            .named(&name)
+            .map(|entry| entry.show(|task| answer::encode(&task)));
         let task = task.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, format!("task `{name}` is not known")))?;
         Ok(answer::encoded(StatusCode::OK, task?))
     }
@@ -93,7 +113,9 @@ impl Api {
             let _ = tokio::time::timeout(wait, newer).await;
         }
         let version = *version.borrow_and_update();
-        let tasks = all(&self.engine.table(), |tasks| answer::encode(&Listing { version, tasks }))?;
+        let tasks = all(&self.engine.table(), |tasks| {
+            answer::encode(&Listing { version, tasks })
+        })?;
         Ok(answer::encoded(StatusCode::OK, tasks))
     }
 }

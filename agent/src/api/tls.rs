@@ -64,7 +64,8 @@ fn stamps(certificate: &Path, key: &Path) -> Stamps {
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
-    let wrong = |path: &Path, reason: &dyn std::fmt::Display| format!("TLS file `{}` cannot be used: {reason}", path.display());
+    let wrong =
+        |path: &Path, reason: &dyn std::fmt::Display| format!("TLS file `{}` cannot be used: {reason}", path.display());
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(certificate, &error))?;

@@ -20,7 +20,13 @@ impl Engine {
         let mut finish = Vec::new();
         {
             let mut table = self.table();
-            for Adopted { mut entry, ended, begun, supervised } in adopted {
+            for Adopted {
+                mut entry,
+                ended,
+                begun,
+                supervised,
+            } in adopted
+            {
                 let id = entry.id.clone();
                 let removing = entry.deleting().is_some();
                 let container = matches!(*entry.spec, Spec::Container(_));
@@ -72,7 +78,10 @@ impl Engine {
                 None if process && progress.claimed && !supervised => {
                     let census = census.get_or_insert_with(Census::take);
                     let ended = self.lose(&id, &progress, census)?;
-                    log::warn!("task `{}` is lost: it was started, and nothing knows how it ended", task.name);
+                    log::warn!(
+                        "task `{}` is lost: it was started, and nothing knows how it ended",
+                        task.name
+                    );
                     Some(ended)
                 }
                 ended => ended,

@@ -21,16 +21,21 @@ impl Engine {
         begin: Begin,
     ) -> Result<Over, Error> {
         let Some(containers) = self.containers.clone() else {
-            return Ok(Over::Again("start the agent with --enable-container-mode to see to this container".to_owned()));
+            return Ok(Over::Again(
+                "start the agent with --enable-container-mode to see to this container".to_owned(),
+            ));
         };
-        let Some(task) = self.container_task(id, container) else { return Ok(Over::Ended) };
+        let Some(task) = self.container_task(id, container) else {
+            return Ok(Over::Ended);
+        };
         let progress = self.store.progress(id)?;
         if progress.ended.is_some() {
             return Ok(Over::Ended);
         }
         if begin == Begin::Launch && !progress.claimed {
             if self.table().get(id).is_some_and(|entry| entry.stop.is_some()) {
-                self.end_unstarted(id, Reason::Killed, "Task was stopped before it was started").await?;
+                self.end_unstarted(id, Reason::Killed, "Task was stopped before it was started")
+                    .await?;
                 self.look(id)?;
                 return Ok(Over::Ended);
             }
@@ -39,7 +44,8 @@ impl Engine {
                 supervisor: own_identity(),
                 claimed_at: Moment::now(),
             };
-            self.blocking(move |engine| engine.store.claim(&claimed, &claim)).await?;
+            self.blocking(move |engine| engine.store.claim(&claimed, &claim))
+                .await?;
         }
         let ended = match self.see_through(&*containers, &task, progress.started).await {
             Ok(ended) => ended,
@@ -99,10 +105,13 @@ impl Engine {
             () = timeout => why = why.or(Some(Reason::TaskTimeout)),
             () = self.stop_wanted(&task.id) => why = why.or(Some(Reason::Killed)),
         }
-        let grace = self.table().get(&task.id).map_or(Duration::ZERO, |entry| match &entry.stop {
-            Some(stop) => Duration::from_millis(stop.grace_ms),
-            None => self.grace_of(entry),
-        });
+        let grace = self
+            .table()
+            .get(&task.id)
+            .map_or(Duration::ZERO, |entry| match &entry.stop {
+                Some(stop) => Duration::from_millis(stop.grace_ms),
+                None => self.grace_of(entry),
+            });
         let stop = containers.stop(task, grace);
         let (exit, stopped) = tokio::join!(exit, stop);
         if let Err(error) = stopped {
@@ -114,13 +123,18 @@ impl Engine {
     /// Removes what a container task has at the runtime, however often that takes.
     pub(super) async fn remove_container(self: &Arc<Self>, id: &TaskId) {
         let spec = self.table().get(id).map(|entry| Arc::clone(&entry.spec));
-        let Some(Spec::Container(container)) = spec.as_deref() else { return };
+        let Some(Spec::Container(container)) = spec.as_deref() else {
+            return;
+        };
         let (Some(containers), Some(task)) = (self.containers.clone(), self.container_task(id, container)) else {
             return;
         };
         let mut pause = Duration::from_millis(100);
         while let Err(error) = containers.remove(&task).await {
-            log::error!("failed to remove the container of task `{}`: {error}; it is tried again", task.name);
+            log::error!(
+                "failed to remove the container of task `{}`: {error}; it is tried again",
+                task.name
+            );
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(30));
         }

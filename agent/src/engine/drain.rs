@@ -38,9 +38,18 @@ impl Engine {
         let now = Moment::now();
         let (stops, longest) = {
             let table = self.table();
-            let active: Vec<_> = table.all().filter(|entry| entry.is_active() && entry.stop.is_none()).collect();
-            let longest = active.iter().map(|entry| self.grace_of(entry)).max().unwrap_or_default();
-            let stops = active.iter().map(|entry| (entry.id.clone(), self.stop_of(entry, now, false)));
+            let active: Vec<_> = table
+                .all()
+                .filter(|entry| entry.is_active() && entry.stop.is_none())
+                .collect();
+            let longest = active
+                .iter()
+                .map(|entry| self.grace_of(entry))
+                .max()
+                .unwrap_or_default();
+            let stops = active
+                .iter()
+                .map(|entry| (entry.id.clone(), self.stop_of(entry, now, false)));
             (stops.collect::<Vec<_>>(), longest)
         };
         log::info!("stopping {} tasks", stops.len());

@@ -86,7 +86,9 @@ impl Engine {
             main_container: self.settings.main_container.clone(),
         });
         let place = folder.clone();
-        let begun = self.blocking(move |_| Ok(begin_supervisor(&place, order.as_ref()))).await?;
+        let begun = self
+            .blocking(move |_| Ok(begin_supervisor(&place, order.as_ref())))
+            .await?;
         let (mut events, mut child) = match begun {
             Ok((events, child)) => (receiver(events)?, child),
             Err(error) => return Ok(Over::Again(format!("failed to start its supervisor: {error}"))),
@@ -124,19 +126,27 @@ impl Engine {
         let progress = self.store.progress(id)?;
         if progress.ended.is_none() && progress.claimed {
             let lost = id.clone();
-            self.blocking(move |engine| engine.lose(&lost, &progress, &Census::take())).await?;
+            self.blocking(move |engine| engine.lose(&lost, &progress, &Census::take()))
+                .await?;
         } else if progress.ended.is_none() {
             let stop = self.table().get(id).and_then(|entry| entry.stop.clone());
             let failures = self.pauses().get(id).map_or(0, |pause| pause.failures);
             match stop {
                 // Never started, and about to be removed.
                 Some(stop) if stop.delete => return Ok(Over::Ended),
-                Some(_) => self.end_unstarted(id, Reason::Killed, "Task was stopped before it was started").await?,
+                Some(_) => {
+                    self.end_unstarted(id, Reason::Killed, "Task was stopped before it was started")
+                        .await?
+                }
                 None if failures + 1 >= TRIES => {
                     let message = "its supervisor could not be started; the agent's own log says why";
                     self.end_unstarted(id, Reason::StartFailed, message).await?;
                 }
-                None => return Ok(Over::Again("its supervisor ended before it started the task".to_owned())),
+                None => {
+                    return Ok(Over::Again(
+                        "its supervisor ended before it started the task".to_owned(),
+                    ));
+                }
             }
         }
         self.look(id)?;
@@ -173,7 +183,12 @@ impl Engine {
     }
 
     /// Notes the end of a task that was never started, so that it never will be.
-    pub(super) async fn end_unstarted(self: &Arc<Self>, id: &TaskId, reason: Reason, message: &str) -> Result<(), Error> {
+    pub(super) async fn end_unstarted(
+        self: &Arc<Self>,
+        id: &TaskId,
+        reason: Reason,
+        message: &str,
+    ) -> Result<(), Error> {
         let ended = Ended {
             exit_code: if reason == Reason::Killed { 137 } else { 126 },
             signal: None,
@@ -199,7 +214,10 @@ impl Engine {
     /// Notes that a task's end will never be known, after ending what may be left of it.
     pub(super) fn lose(&self, id: &TaskId, progress: &Progress, census: &Census) -> Result<Ended, crate::store::Error> {
         let program = progress.started.as_ref().and_then(|started| started.process.as_ref());
-        let cgroup = progress.started.as_ref().and_then(|started| Cgroup::named(started.cgroup.as_deref()?, id));
+        let cgroup = progress
+            .started
+            .as_ref()
+            .and_then(|started| Cgroup::named(started.cgroup.as_deref()?, id));
         if let Some(cgroup) = &cgroup {
             cgroup.kill();
         }

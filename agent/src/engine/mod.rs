@@ -6,25 +6,29 @@
 mod adopt;
 mod containers;
 mod drain;
+mod error;
 mod follow;
 pub mod plan;
 pub mod table;
+mod totals;
 
 use std::collections::HashSet;
 use std::process::Child;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::container::Containers;
-use crate::protocol::{Desired, Moment, Name, Reason, Spec};
+use crate::protocol::{Desired, Moment, Name, Spec};
 use crate::store::records::{FORMAT, Stop, Task};
 use crate::store::{self, Store, TaskId};
 use crate::supervise::channel;
 
+pub use error::Error;
 pub use table::{Count, Entry, Table};
+pub use totals::Totals;
 
 /// What an engine is told at its start.
 #[derive(Debug, Clone)]
@@ -41,51 +45,6 @@ pub struct Settings {
     pub reconcile_interval: Duration,
     /// The container in whose surroundings processes run; none for the agent's own.
     pub main_container: Option<String>,
-}
-
-/// Why a request is refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// There is such a task.
-    #[error("task `{0}` is already there: delete it first, or replace it with /setTasks")]
-    Duplicate(Name),
-    /// There was such a task, and it is not gone yet.
-    #[error("task `{0}` is being deleted: try again when it is gone")]
-    Deleting(Name),
-    /// As many tasks are kept as may be.
-    #[error("{0} tasks would be kept, and --max-tasks is {1}: delete some that have ended")]
-    Full(usize, usize),
-    /// The agent takes nothing new.
-    #[error("the agent is draining and takes no new tasks")]
-    Draining,
-    /// The task is a container, and there is no runtime.
-    #[error("task `{0}` is a container: start the agent with --enable-container-mode")]
-    NoContainers(Name),
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// A defect of this program.
-    #[error("internal error: {0}")]
-    Internal(String),
-}
-
-/// What happened since the start, for metrics.
-#[derive(Debug, Default)]
-pub struct Totals {
-    /// Tasks accepted.
-    pub created: AtomicU64,
-    /// Tasks started.
-    pub started: AtomicU64,
-    /// Tasks ended, by reason.
-    pub ended: Mutex<std::collections::BTreeMap<String, u64>>,
-}
-
-impl Totals {
-    fn count_end(&self, reason: Reason) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        *ended.entry(format!("{reason:?}")).or_default() += 1;
-    }
 }
 
 /// All tasks of an agent.
@@ -199,7 +158,9 @@ impl Engine {
             let _changing = engine.changes.lock().await;
             let ids: Vec<_> = {
                 let table = engine.table();
-                let all = table.all().filter(|entry| entry.name == name && entry.deleting().is_none());
+                let all = table
+                    .all()
+                    .filter(|entry| entry.name == name && entry.deleting().is_none());
                 all.map(|entry| entry.id.clone()).collect()
             };
             engine.end(ids).await
@@ -237,7 +198,9 @@ impl Engine {
         &self,
         change: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        tokio::spawn(change).await.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
+        tokio::spawn(change)
+            .await
+            .unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
     }
 
     /// Whether a task may be accepted at all.
@@ -253,7 +216,11 @@ impl Engine {
 
     fn check_room(&self, wanted: usize) -> Result<(), Error> {
         let most = self.settings.max_tasks;
-        if wanted > most { Err(Error::Full(wanted, most)) } else { Ok(()) }
+        if wanted > most {
+            Err(Error::Full(wanted, most))
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes tasks that wait to be started.
@@ -296,7 +263,9 @@ impl Engine {
         let now = Moment::now();
         let stops: Vec<_> = {
             let table = self.table();
-            let stops = ids.iter().filter_map(|id| Some((id.clone(), self.stop_of(table.get(id)?, now, true))));
+            let stops = ids
+                .iter()
+                .filter_map(|id| Some((id.clone(), self.stop_of(table.get(id)?, now, true))));
             stops.collect()
         };
         let written = self.blocking(move |engine| {
@@ -329,7 +298,10 @@ impl Engine {
     }
 
     fn grace_of(&self, entry: &Entry) -> Duration {
-        entry.spec.grace_seconds().map_or(self.settings.grace, Duration::from_secs)
+        entry
+            .spec
+            .grace_seconds()
+            .map_or(self.settings.grace, Duration::from_secs)
     }
 
     /// A stop is on the disk: whoever follows the task is told; nobody does if it was not started or has ended.
@@ -373,7 +345,11 @@ impl Engine {
         let now = Instant::now();
         let resting: HashSet<_> = {
             let pauses = self.pauses();
-            pauses.iter().filter(|(_, pause)| pause.until > now).map(|(id, _)| id.clone()).collect()
+            pauses
+                .iter()
+                .filter(|(_, pause)| pause.until > now)
+                .map(|(id, _)| id.clone())
+                .collect()
         };
         let (chosen, changed) = {
             let mut table = self.table();
@@ -436,7 +412,10 @@ impl Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Engine").field("settings", &self.settings).finish_non_exhaustive()
+        formatter
+            .debug_struct("Engine")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -19,7 +19,9 @@ pub struct Plan {
 pub fn plan(table: &Table, desired: Vec<Desired>) -> Plan {
     let stays = |task: &Desired| {
         let current = table.named(&task.name).filter(|entry| entry.deleting().is_none());
-        current.filter(|entry| *entry.spec == task.spec).map(|entry| entry.id.clone())
+        current
+            .filter(|entry| *entry.spec == task.spec)
+            .map(|entry| entry.id.clone())
     };
     let mut kept = std::collections::HashSet::new();
     let mut create = Vec::new();
@@ -31,7 +33,9 @@ pub fn plan(table: &Table, desired: Vec<Desired>) -> Plan {
             None => create.push(task),
         }
     }
-    let others = table.all().filter(|entry| entry.deleting().is_none() && !kept.contains(&entry.id));
+    let others = table
+        .all()
+        .filter(|entry| entry.deleting().is_none() && !kept.contains(&entry.id));
     Plan {
         stop: others.map(|entry| entry.id.clone()).collect(),
         create,

@@ -112,7 +112,13 @@ impl Entry {
     /// Calls back with the task as clients see it.
     pub fn show<T>(&self, show: impl FnOnce(answer::Task<'_>) -> T) -> T {
         let state = self.state();
-        show(answer::Task::new(&self.name, &self.spec, &state, self.created_at, self.deleting()))
+        show(answer::Task::new(
+            &self.name,
+            &self.spec,
+            &state,
+            self.created_at,
+            self.deleting(),
+        ))
     }
 }
 
@@ -176,7 +182,8 @@ impl Table {
 
     /// The tasks that names mean, the oldest first.
     pub fn named_all(&self) -> impl Iterator<Item = &Entry> {
-        self.all().filter(|entry| self.names.get(&entry.name).and_then(BTreeSet::last) == Some(&entry.id))
+        self.all()
+            .filter(|entry| self.names.get(&entry.name).and_then(BTreeSet::last) == Some(&entry.id))
     }
 
     /// Every task, those that are being replaced too.
@@ -209,7 +216,9 @@ impl Table {
         let mut changed = false;
         let mut active = self.active;
         for id in &self.waiting {
-            let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.stop.is_none()) else { continue };
+            let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.stop.is_none()) else {
+                continue;
+            };
             let room = active < limit;
             // A name's tasks run one after the other: the next one starts when the one before has been removed.
             let first = self.names.get(&entry.name).and_then(BTreeSet::first) == Some(id);
@@ -232,7 +241,10 @@ impl Table {
 
     /// Of the tasks that wait, all but the oldest `room` ones are queued.
     pub fn queue_beyond(&mut self, room: usize) {
-        let waiting = self.waiting.iter().filter(|id| self.entries.get(id).is_some_and(|entry| entry.stop.is_none()));
+        let waiting = self
+            .waiting
+            .iter()
+            .filter(|id| self.entries.get(id).is_some_and(|entry| entry.stop.is_none()));
         let beyond: Vec<_> = waiting.skip(room).cloned().collect();
         for id in beyond {
             self.set(&id, Phase::Waiting { queued: true });
@@ -283,7 +295,9 @@ impl Table {
     }
 
     fn set(&mut self, id: &TaskId, phase: Phase) -> bool {
-        let Some(entry) = self.entries.get_mut(id) else { return false };
+        let Some(entry) = self.entries.get_mut(id) else {
+            return false;
+        };
         if entry.phase == phase {
             return false;
         }

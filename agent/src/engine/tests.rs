@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::{Process, State};
+use crate::protocol::{Process, Reason, State};
 use crate::store::records::{Claim, Ended};
 
 /// Nothing is started: what is about to run is only claimed, by the test.
@@ -58,7 +58,10 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 /// A life of the agent: it ends when this is dropped, as if it had been killed.
@@ -98,7 +101,10 @@ impl Life {
 }
 
 fn specs(set: &Set) -> BTreeMap<String, Spec> {
-    tasks(set).into_iter().map(|task| (task.name.to_string(), task.spec)).collect()
+    tasks(set)
+        .into_iter()
+        .map(|task| (task.name.to_string(), task.spec))
+        .collect()
 }
 
 proptest! {
@@ -216,10 +222,26 @@ mod fuzz {
     /// Anything, and what almost is a record.
     fn content() -> impl Strategy<Value = Vec<u8>> {
         let field = proptest::sample::select(vec![
-            r#""format":1"#, r#""format":4294967295"#, r#""name":"task-9""#, r#""name":"../x""#, r#""spec":{"process":{"command":["true"]}}"#,
-            r#""spec":{"other":{}}"#, r#""createdAt":1"#, r#""createdAt":-1"#, r#""exitCode":99999999999"#, r#""exitCode":1"#, r#""reason":"Failed""#,
-            r#""reason":"Other""#, r#""finishedAt":18446744073709551615"#, r#""startedAt":5"#, r#""requestedAt":1"#, r#""graceMs":0"#, r#""delete":true"#,
-            r#""delete":false"#, r#""process":{"pid":-1,"startTime":1,"bootId":"x","pidNamespace":1}"#, r#""cgroup":"/sys/fs/cgroup/../../etc""#,
+            r#""format":1"#,
+            r#""format":4294967295"#,
+            r#""name":"task-9""#,
+            r#""name":"../x""#,
+            r#""spec":{"process":{"command":["true"]}}"#,
+            r#""spec":{"other":{}}"#,
+            r#""createdAt":1"#,
+            r#""createdAt":-1"#,
+            r#""exitCode":99999999999"#,
+            r#""exitCode":1"#,
+            r#""reason":"Failed""#,
+            r#""reason":"Other""#,
+            r#""finishedAt":18446744073709551615"#,
+            r#""startedAt":5"#,
+            r#""requestedAt":1"#,
+            r#""graceMs":0"#,
+            r#""delete":true"#,
+            r#""delete":false"#,
+            r#""process":{"pid":-1,"startTime":1,"bootId":"x","pidNamespace":1}"#,
+            r#""cgroup":"/sys/fs/cgroup/../../etc""#,
         ]);
         prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..64),

@@ -16,7 +16,13 @@ pub use units::{duration, size};
 ///
 /// Without a command it serves.
 #[derive(Debug, Parser)]
-#[command(name = "podrun-agent", version, max_term_width = 120, args_conflicts_with_subcommands = true, args_override_self = true)]
+#[command(
+    name = "podrun-agent",
+    version,
+    max_term_width = 120,
+    args_conflicts_with_subcommands = true,
+    args_override_self = true
+)]
 #[command(after_help = "Flags may have one dash or two. Exit code 64 is a failure of the agent itself.")]
 pub struct CommandLine {
     #[command(subcommand)]
@@ -190,7 +196,9 @@ impl Flags {
             })
         };
         let number = |flag: Option<usize>, name| {
-            or_parse(flag, name, text, |value| value.parse().map_err(|_| "it must be a whole number".to_owned()))
+            or_parse(flag, name, text, |value| {
+                value.parse().map_err(|_| "it must be a whole number".to_owned())
+            })
         };
         let span = |flag: Option<Duration>, name| or_parse(flag, name, text, |value| units::duration(&value));
         let unlimited = |number: usize| if number == 0 { usize::MAX } else { number };
@@ -202,9 +210,14 @@ impl Flags {
         let listen_addr = listen_addr.unwrap_or_else(|| "0.0.0.0:5758".to_owned());
         let unix_socket = path(self.unix_socket, "UNIX_SOCKET");
         if listen_addr.is_empty() && unix_socket.is_none() {
-            return Err("--listen-addr is empty and there is no --unix-socket: the agent could not be reached".to_owned());
+            return Err(
+                "--listen-addr is empty and there is no --unix-socket: the agent could not be reached".to_owned(),
+            );
         }
-        let tls = match (path(self.tls_cert_file, "TLS_CERT_FILE"), path(self.tls_key_file, "TLS_KEY_FILE")) {
+        let tls = match (
+            path(self.tls_cert_file, "TLS_CERT_FILE"),
+            path(self.tls_key_file, "TLS_KEY_FILE"),
+        ) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
             _ => return Err("--tls-cert-file and --tls-key-file are only of use together".to_owned()),
@@ -222,8 +235,7 @@ impl Flags {
             token_file: path(self.token_file, "TOKEN_FILE"),
             tls,
             main_container: sidecar.then(|| main_container.unwrap_or_else(|| "main".to_owned())),
-            cri_socket: containers
-                .then(|| cri_socket.unwrap_or_else(|| "/var/run/containerd/containerd.sock".into())),
+            cri_socket: containers.then(|| cri_socket.unwrap_or_else(|| "/var/run/containerd/containerd.sock".into())),
             // Nothing is gained by looking more often.
             reconcile_interval: interval.max(Duration::from_millis(10)),
             max_active_tasks: unlimited(number(self.max_active_tasks, "MAX_ACTIVE_TASKS")?.unwrap_or(0)),
@@ -232,7 +244,11 @@ impl Flags {
             log_max_size: or_parse(self.log_max_size, "LOG_MAX_SIZE", text, |value| units::size(&value))?
                 .unwrap_or(10 << 20),
             init: flag(self.init, "INIT")?.unwrap_or(false),
-            ignored: ignored.into_iter().filter(|(_, said)| *said).map(|(name, _)| name).collect(),
+            ignored: ignored
+                .into_iter()
+                .filter(|(_, said)| *said)
+                .map(|(name, _)| name)
+                .collect(),
         })
     }
 }

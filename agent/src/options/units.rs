@@ -11,9 +11,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     let mut total = 0.0;
     while !rest.is_empty() {
-        let digits = rest.find(|one: char| !one.is_ascii_digit() && one != '.').ok_or_else(wrong)?;
+        let digits = rest
+            .find(|one: char| !one.is_ascii_digit() && one != '.')
+            .ok_or_else(wrong)?;
         let (number, after) = rest.split_at(digits);
-        let unit = after.find(|one: char| one.is_ascii_digit() || one == '.').unwrap_or(after.len());
+        let unit = after
+            .find(|one: char| one.is_ascii_digit() || one == '.')
+            .unwrap_or(after.len());
         let (unit, next) = after.split_at(unit);
         let seconds = match unit {
             "ns" => 1e-9,
@@ -49,8 +53,16 @@ pub fn size(text: &str) -> Result<u64, String> {
         "Gi" => 1 << 30,
         _ => return Err(wrong()),
     };
-    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?;
-    if size == 0 { Err(format!("`{text}` keeps nothing: a size must be above 0")) } else { Ok(size) }
+    let size = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(wrong)?;
+    if size == 0 {
+        Err(format!("`{text}` keeps nothing: a size must be above 0"))
+    } else {
+        Ok(size)
+    }
 }
 
 #[cfg(test)]
@@ -78,7 +90,13 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        for (text, expected) in [("100", 100 << 20), ("64Ki", 65536), ("10Mi", 10 << 20), ("5M", 5_000_000), ("7B", 7)] {
+        for (text, expected) in [
+            ("100", 100 << 20),
+            ("64Ki", 65536),
+            ("10Mi", 10 << 20),
+            ("5M", 5_000_000),
+            ("7B", 7),
+        ] {
             assert_eq!(size(text).unwrap(), expected, "{text}");
         }
         for wrong in ["", "x", "-1", "0", "1.5Mi", "1T", "99999999999999999999Gi"] {

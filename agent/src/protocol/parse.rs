@@ -215,7 +215,9 @@ fn variables(wire: Option<Vec<WireVariable>>) -> Result<Vec<Variable>, String> {
         .map(|variable| {
             let name = text("env", variable.name.unwrap_or_default())?;
             if name.is_empty() || name.contains('=') {
-                return Err(format!("`env` holds a variable with the name {name:?}: it must not be empty nor hold `=`"));
+                return Err(format!(
+                    "`env` holds a variable with the name {name:?}: it must not be empty nor hold `=`"
+                ));
             }
             if variable.value_from.is_some() {
                 return Err(format!(
@@ -240,14 +242,18 @@ fn mount(wire: WireVolumeMount) -> Result<VolumeMount, String> {
     let name = text("volumeMounts", wire.name.unwrap_or_default())?;
     let mount_path = text("volumeMounts", wire.mount_path.unwrap_or_default())?;
     if name.is_empty() || !mount_path.starts_with('/') {
-        return Err(format!("volume mount {name:?} needs a `name` and an absolute `mountPath`"));
+        return Err(format!(
+            "volume mount {name:?} needs a `name` and an absolute `mountPath`"
+        ));
     }
     let sub_path = wire.sub_path.filter(|path| !path.is_empty());
     let sub_path = sub_path.map(|path| text("volumeMounts", path)).transpose()?;
     if let Some(path) = &sub_path
         && (path.starts_with('/') || path.split('/').any(|part| part == ".."))
     {
-        return Err(format!("volume mount `{name}`: `subPath` must be relative, without `..`"));
+        return Err(format!(
+            "volume mount `{name}`: `subPath` must be relative, without `..`"
+        ));
     }
     Ok(VolumeMount {
         name,

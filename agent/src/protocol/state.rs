@@ -138,6 +138,9 @@ mod tests {
         let waiting = serde_json::to_value(State::waiting(Reason::Initialized)).unwrap();
         assert_eq!(waiting, serde_json::json!({"waiting": {"reason": "Initialized"}}));
         let running = serde_json::to_value(State::Running(Running { started_at: Moment(0) })).unwrap();
-        assert_eq!(running, serde_json::json!({"running": {"startedAt": "1970-01-01T00:00:00.000Z"}}));
+        assert_eq!(
+            running,
+            serde_json::json!({"running": {"startedAt": "1970-01-01T00:00:00.000Z"}})
+        );
     }
 }

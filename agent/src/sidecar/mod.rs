@@ -25,7 +25,9 @@ impl Surroundings {
     #[must_use]
     pub fn own() -> Self {
         Self {
-            environment: std::env::vars_os().filter(|(name, _)| name != crate::init::MARK).collect(),
+            environment: std::env::vars_os()
+                .filter(|(name, _)| name != crate::init::MARK)
+                .collect(),
             own_cgroup: true,
             ..Self::default()
         }

@@ -22,7 +22,12 @@ pub enum Durability {
 
 /// Opens a folder to work in.
 pub fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::openat(
+        CWD,
+        path,
+        OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// Writes a file, in place of the one that may be there. No process ever sees a part of it.
@@ -75,7 +80,10 @@ pub fn read(folder: impl AsFd, name: &str, limit: u64) -> io::Result<Option<Vec<
     let mut content = Vec::new();
     file.take(limit + 1).read_to_end(&mut content)?;
     if content.len() as u64 > limit {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("`{name}` is larger than {limit} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("`{name}` is larger than {limit} bytes"),
+        ));
     }
     Ok(Some(content))
 }
@@ -96,6 +104,10 @@ mod tests {
         assert!(create(&folder, "b", b"first").unwrap());
         assert!(!create(&folder, "b", b"second").unwrap());
         assert_eq!(read(&folder, "b", 9).unwrap().unwrap(), b"first");
-        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 2, "no temporary file is left");
+        assert_eq!(
+            std::fs::read_dir(place.path()).unwrap().count(),
+            2,
+            "no temporary file is left"
+        );
     }
 }

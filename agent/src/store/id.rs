@@ -68,7 +68,13 @@ mod tests {
         for id in &ids {
             assert_eq!(TaskId::parse(id.as_str()).as_ref(), Some(id));
         }
-        for other in ["", "..", "a-b", "0123456789abcdef-0123456G", "0123456789abcdef-01234567/"] {
+        for other in [
+            "",
+            "..",
+            "a-b",
+            "0123456789abcdef-0123456G",
+            "0123456789abcdef-01234567/",
+        ] {
             assert_eq!(TaskId::parse(other), None);
         }
     }

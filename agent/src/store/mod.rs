@@ -117,7 +117,9 @@ impl Store {
     pub fn create(&self, tasks: &[(TaskId, Task)]) -> Result<(), Error> {
         let all = tasks.iter().try_for_each(|(id, task)| self.create_one(id, task));
         // All get their names first: then one commit of the file system's journal is enough for all.
-        let all = all.and_then(|()| tasks.iter().try_for_each(|(id, _)| self.settle_one(id))).and_then(|()| self.settle());
+        let all = all
+            .and_then(|()| tasks.iter().try_for_each(|(id, _)| self.settle_one(id)))
+            .and_then(|()| self.settle());
         if all.is_err() {
             for (id, _) in tasks {
                 let _ = self.remove(id);
@@ -145,7 +147,9 @@ impl Store {
     fn settle_one(&self, id: &TaskId) -> Result<(), Error> {
         let folder = self.folder(id);
         for path in [folder.join(file::TASK), folder] {
-            File::open(&path).and_then(|opened| opened.sync_all()).map_err(Error::at("sync", &path))?;
+            File::open(&path)
+                .and_then(|opened| opened.sync_all())
+                .map_err(Error::at("sync", &path))?;
         }
         Ok(())
     }
@@ -225,7 +229,11 @@ impl Store {
     }
 
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "in tests a crash may happen here")]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "in tests a crash may happen here"
+    )]
     fn step(&self, _what: &'static str, _id: &TaskId) -> Result<(), Error> {
         Ok(())
     }
@@ -238,12 +246,16 @@ impl Store {
 
 /// Writes a record into a task's folder.
 fn write<T: Serialize>(folder: &Path, name: &str, record: &T, durability: Durability) -> Result<(), Error> {
-    put(folder, name, record, |folder, content| atomic::replace(folder, name, content, durability))
+    put(folder, name, record, |folder, content| {
+        atomic::replace(folder, name, content, durability)
+    })
 }
 
 /// Writes a record into a task's folder unless it is there; says whether it was not.
 fn create<T: Serialize>(folder: &Path, name: &str, record: &T) -> Result<bool, Error> {
-    put(folder, name, record, |folder, content| atomic::create(folder, name, content))
+    put(folder, name, record, |folder, content| {
+        atomic::create(folder, name, content)
+    })
 }
 
 fn put<T: Serialize, R>(

@@ -50,7 +50,10 @@ fn one(store: &Store, id: &TaskId) -> Result<Option<Stored>, Error> {
     let stop = match read::<Stop>(&folder, file::STOP) {
         // Somebody wanted an end: better to stop it than to run it.
         Err(Error::Damaged { path, source }) => {
-            log::warn!("file `{}` is damaged ({source}): the task is stopped and kept", path.display());
+            log::warn!(
+                "file `{}` is damaged ({source}): the task is stopped and kept",
+                path.display()
+            );
             Some(Stop {
                 requested_at: task.created_at,
                 grace_ms: 0,
@@ -60,7 +63,10 @@ fn one(store: &Store, id: &TaskId) -> Result<Option<Stored>, Error> {
         other => other?,
     };
     if task.format > super::records::FORMAT {
-        log::warn!("task `{}` was written by a newer agent: what this one does not know is ignored", task.name);
+        log::warn!(
+            "task `{}` was written by a newer agent: what this one does not know is ignored",
+            task.name
+        );
     }
     // Damage in these has been reported, and counts as missing.
     let _: Option<serde::de::IgnoredAny> = lenient(&folder, file::STARTED)?;

@@ -62,7 +62,11 @@ impl Reader {
             // At the end of a file another one may follow, and that is where this one ended for good.
             let starts = self.starts()?;
             let current = self.open.as_ref().map(|(start, _)| *start);
-            let holder = starts.iter().rev().find(|start| **start <= self.position).or(starts.first());
+            let holder = starts
+                .iter()
+                .rev()
+                .find(|start| **start <= self.position)
+                .or(starts.first());
             let Some(next) = holder.copied().filter(|next| Some(*next) != current) else {
                 return Ok(0);
             };
@@ -132,7 +136,13 @@ mod tests {
 
     #[test]
     fn other_files_are_not_streams() {
-        for other in ["stdout", "stdout.", "stdout.1", "stdoutx.00000000000000000000", "stdout.+0000000000000000000"] {
+        for other in [
+            "stdout",
+            "stdout.",
+            "stdout.1",
+            "stdoutx.00000000000000000000",
+            "stdout.+0000000000000000000",
+        ] {
             assert_eq!(start("stdout", other), None);
         }
         assert_eq!(start("stdout", &name("stdout", u64::MAX)), Some(u64::MAX));

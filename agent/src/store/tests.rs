@@ -37,7 +37,10 @@ fn what_was_stored_is_found_oldest_first() {
     }
     let store = Store::open(place.path()).unwrap();
     let found = store.load().unwrap();
-    assert_eq!(found.iter().map(|stored| stored.task.clone()).collect::<Vec<_>>(), [task("b"), task("a")]);
+    assert_eq!(
+        found.iter().map(|stored| stored.task.clone()).collect::<Vec<_>>(),
+        [task("b"), task("a")]
+    );
     assert_eq!(found[0].progress.ended, Some(ended(3)));
     store.remove(&tasks[0].0).unwrap();
     store.remove(&tasks[0].0).unwrap();
@@ -74,7 +77,10 @@ fn names_never_become_paths() {
     let place = tempfile::tempdir().unwrap();
     let store = Store::open(place.path()).unwrap();
     store.create(&[(TaskId::new(), task("$(reboot) %2f \\ :*?"))]).unwrap();
-    let names: Vec<_> = fs::read_dir(place.path().join("tasks")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(place.path().join("tasks"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert!(names.iter().all(|name| TaskId::parse(name.to_str().unwrap()).is_some()));
 }
 

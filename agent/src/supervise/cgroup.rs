@@ -87,7 +87,9 @@ impl Cgroup {
 
     fn is_usable(&self) -> bool {
         let members = fs::OpenOptions::new().write(true).open(self.path.join("cgroup.procs"));
-        let killable = ["cgroup.kill", "freezer.state"].iter().any(|name| self.path.join(name).exists());
+        let killable = ["cgroup.kill", "freezer.state"]
+            .iter()
+            .any(|name| self.path.join(name).exists());
         members.is_ok() && killable
     }
 }

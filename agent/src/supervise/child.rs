@@ -111,8 +111,19 @@ fn clone_into(cgroup: &OwnedFd) -> Result<Option<Pid>, Errno> {
     let number = |number: i32| u64::from(number.unsigned_abs());
     // The kernel's `clone_args`, all of whose fields are of one size: flags, pidfd, child_tid, parent_tid, exit_signal,
     // stack, stack_size, tls, set_tid, set_tid_size, cgroup.
-    let arguments: [u64; 11] =
-        [CLONE_INTO_CGROUP, 0, 0, 0, number(nix::libc::SIGCHLD), 0, 0, 0, 0, 0, number(cgroup.as_raw_fd())];
+    let arguments: [u64; 11] = [
+        CLONE_INTO_CGROUP,
+        0,
+        0,
+        0,
+        number(nix::libc::SIGCHLD),
+        0,
+        0,
+        0,
+        0,
+        0,
+        number(cgroup.as_raw_fd()),
+    ];
     // SAFETY: without a stack of its own and without shared memory this is a fork, and the supervisor has one thread.
     #[expect(unsafe_code, reason = "no library forks into a cgroup")]
     let child = unsafe { nix::libc::syscall(nix::libc::SYS_clone3, &raw const arguments, size_of_val(&arguments)) };
@@ -145,8 +156,10 @@ fn execute(plan: &Plan<'_>, null: &OwnedFd, supervisor: Pid) -> Result<Infallibl
     }
     let task_folder = plan.process.working_dir.as_ref().map(std::path::PathBuf::from);
     if let Some(folder) = task_folder.as_ref().or(plan.surroundings.working_dir.as_ref()) {
-        std::env::set_current_dir(folder)
-            .map_err(Failure::at(&format!("change into working directory `{}`", folder.display())))?;
+        std::env::set_current_dir(folder).map_err(Failure::at(&format!(
+            "change into working directory `{}`",
+            folder.display()
+        )))?;
     }
     run_program(plan)
 }
@@ -162,7 +175,9 @@ fn become_user(user: &User) -> rustix::io::Result<()> {
 /// Descriptors that the agent was started with are no affair of a task's.
 fn close_the_rest() -> std::io::Result<()> {
     for entry in std::fs::read_dir("/proc/self/fd")? {
-        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
         if number > 2 {
             // SAFETY: the descriptor is open, and only a flag of it is set.
             #[expect(unsafe_code, reason = "the descriptor belongs to nobody here")]
@@ -189,7 +204,11 @@ fn run_program(plan: &Plan<'_>) -> Result<Infallible, Failure> {
     let environment = environment(plan);
     let path = environment.iter().rev().find(|(name, _)| name == "PATH");
     let path = path.map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value.as_os_str());
-    let arguments = plan.process.arguments().map(CString::new).collect::<Result<Vec<_>, _>>();
+    let arguments = plan
+        .process
+        .arguments()
+        .map(CString::new)
+        .collect::<Result<Vec<_>, _>>();
     let arguments = arguments.map_err(Failure::at("pass the arguments"))?;
     let variables = environment.iter().map(|(name, value)| {
         let mut variable = name.clone();
@@ -197,7 +216,9 @@ fn run_program(plan: &Plan<'_>) -> Result<Infallible, Failure> {
         variable.push(value);
         CString::new(variable.into_vec())
     });
-    let variables = variables.collect::<Result<Vec<_>, _>>().map_err(Failure::at("pass the environment"))?;
+    let variables = variables
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Failure::at("pass the environment"))?;
 
     let program = plan.process.command.first().map(String::as_str).unwrap_or_default();
     let candidates: Vec<Vec<u8>> = if program.contains('/') {
@@ -235,7 +256,9 @@ fn explain(program: &str, error: Errno) -> String {
     let cure = match error {
         Errno::ENOENT => ": it, or the interpreter that it names, is not there",
         Errno::EACCES => ": it is not executable, or lies in a folder or on a volume where that is not allowed",
-        Errno::ENOEXEC => ": it is neither a program for this machine nor a script that names its interpreter with `#!`",
+        Errno::ENOEXEC => {
+            ": it is neither a program for this machine nor a script that names its interpreter with `#!`"
+        }
         Errno::E2BIG => ": arguments and environment are too large together, or one of them is over 128 KiB",
         _ => "",
     };
@@ -244,7 +267,11 @@ fn explain(program: &str, error: Errno) -> String {
 
 /// The surroundings' variables, the task's own over them, and the mark. Every name is there once.
 fn environment(plan: &Plan<'_>) -> Vec<(OsString, OsString)> {
-    let own = plan.process.env.iter().map(|variable| (OsString::from(&variable.name), OsString::from(&variable.value)));
+    let own = plan
+        .process
+        .env
+        .iter()
+        .map(|variable| (OsString::from(&variable.name), OsString::from(&variable.value)));
     let mark = (OsString::from(MARK), OsString::from(plan.id.as_str()));
     let mut merged: Vec<(OsString, OsString)> = Vec::new();
     let inherited = plan.surroundings.environment.iter().cloned();

@@ -12,7 +12,10 @@ impl Identity {
         Some(Self {
             pid,
             start_time: Stat::of(pid)?.start_time,
-            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned(),
+            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .ok()?
+                .trim()
+                .to_owned(),
             pid_namespace: fs::metadata("/proc/self/ns/pid").ok()?.st_ino(),
         })
     }
@@ -63,7 +66,10 @@ mod tests {
     fn hostile_names_do_not_confuse() {
         let line = b"42 (a) b (x) Z 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 77777 1 2\n";
         let stat = Stat::parse(line).unwrap();
-        assert_eq!((stat.parent, stat.session, stat.start_time, stat.ended), (7, 9, 77777, true));
+        assert_eq!(
+            (stat.parent, stat.session, stat.start_time, stat.ended),
+            (7, 9, 77777, true)
+        );
         assert_eq!(Stat::parse(b""), None);
         assert_eq!(Stat::parse(b"1 (x) R 1"), None);
     }
@@ -72,8 +78,26 @@ mod tests {
     fn a_process_is_itself_and_no_other() {
         let own = Identity::of(std::process::id().cast_signed()).unwrap();
         assert!(own.is_there());
-        assert!(!Identity { start_time: own.start_time + 1, ..own.clone() }.is_there());
-        assert!(!Identity { boot_id: "other".to_owned(), ..own.clone() }.is_there());
-        assert!(!Identity { pid_namespace: 1, ..own }.is_there());
+        assert!(
+            !Identity {
+                start_time: own.start_time + 1,
+                ..own.clone()
+            }
+            .is_there()
+        );
+        assert!(
+            !Identity {
+                boot_id: "other".to_owned(),
+                ..own.clone()
+            }
+            .is_there()
+        );
+        assert!(
+            !Identity {
+                pid_namespace: 1,
+                ..own
+            }
+            .is_there()
+        );
     }
 }

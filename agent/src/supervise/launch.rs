@@ -16,7 +16,10 @@ use crate::store::file;
 pub fn listen(folder: &Path) -> io::Result<File> {
     channel::make(folder)?;
     let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
-    File::options().read(true).custom_flags(flags).open(folder.join(file::EVENTS))
+    File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(folder.join(file::EVENTS))
 }
 
 /// Starts a supervisor. It outlives whoever starts it.

@@ -99,7 +99,9 @@ impl Output {
         if self.begin_file(folder).is_err() {
             return Moved::Refused;
         }
-        let Some(segment) = &mut self.file else { return Moved::Refused };
+        let Some(segment) = &mut self.file else {
+            return Moved::Refused;
+        };
         let most = most.min(self.segment_size - segment.length);
         if self.splices {
             match segment.splice(pipe, most) {
@@ -145,7 +147,9 @@ impl Segment {
         let mut rest = buffer.get(..read).unwrap_or_default();
         while !rest.is_empty() {
             // What the file refuses is lost: the pipe does not have it any more.
-            let Ok(written) = rustix::io::pwrite(&self.file, rest, self.length) else { break };
+            let Ok(written) = rustix::io::pwrite(&self.file, rest, self.length) else {
+                break;
+            };
             self.length += written as u64;
             rest = rest.get(written..).unwrap_or_default();
         }

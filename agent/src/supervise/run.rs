@@ -48,7 +48,9 @@ fn at<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
 pub(super) fn supervise(order: &Order) -> Result<(), Error> {
     let folder = atomic::open_folder(&order.folder).map_err(at("open the folder"))?;
     let name = order.folder.file_name().and_then(|name| name.to_str());
-    let id = name.and_then(TaskId::parse).ok_or_else(|| Error::Folder(order.folder.display().to_string()))?;
+    let id = name
+        .and_then(TaskId::parse)
+        .ok_or_else(|| Error::Folder(order.folder.display().to_string()))?;
     let _ = rustix::process::setsid();
     let _ = std::env::set_current_dir("/");
     let signals = signals().map_err(at("take signals"))?;
@@ -78,7 +80,13 @@ pub(super) fn supervise(order: &Order) -> Result<(), Error> {
 
 fn signals() -> nix::Result<SignalFd> {
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+    for signal in [
+        Signal::SIGCHLD,
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+    ] {
         set.add(signal);
     }
     set.thread_block()?;
@@ -178,7 +186,9 @@ impl Supervisor {
             started_at: Moment::now(),
             outputs: [stdout, stderr],
             cgroup,
-            deadline: spec.timeout_seconds().and_then(|seconds| begun.checked_add(Duration::from_secs(seconds))),
+            deadline: spec
+                .timeout_seconds()
+                .and_then(|seconds| begun.checked_add(Duration::from_secs(seconds))),
             stopping: None,
             unwritten: None,
         };
@@ -189,9 +199,8 @@ impl Supervisor {
         };
         // The claim says durably that it was started; this only says when.
         let written = serde_json::to_vec(&record).map_err(io::Error::from);
-        let written = written.and_then(|record| {
-            atomic::replace(&self.folder, file::STARTED, &record, Durability::Volatile)
-        });
+        let written =
+            written.and_then(|record| atomic::replace(&self.folder, file::STARTED, &record, Durability::Volatile));
         if let Err(error) = written {
             super::complain(&format!("failed to note the start of task {}: {error}", self.id));
         }
@@ -230,7 +239,9 @@ impl Supervisor {
             let until = match (more, killing) {
                 (true, _) => Some(Duration::ZERO),
                 (false, true) => Some(KILL_AGAIN),
-                (false, false) => run.next_deadline().map(|next| next.saturating_duration_since(Instant::now())),
+                (false, false) => run
+                    .next_deadline()
+                    .map(|next| next.saturating_duration_since(Instant::now())),
             };
             self.wait(Some(&run), until);
         }
@@ -266,7 +277,8 @@ impl Supervisor {
     fn write_end(&self, unwritten: &mut Option<Ended>) -> bool {
         let Some(ended) = unwritten else { return true };
         let written = serde_json::to_vec(ended).map_err(io::Error::from);
-        let written = written.and_then(|record| atomic::replace(&self.folder, file::ENDED, &record, Durability::Durable));
+        let written =
+            written.and_then(|record| atomic::replace(&self.folder, file::ENDED, &record, Durability::Durable));
         if written.is_ok() {
             *unwritten = None;
             self.ends.notify();
@@ -285,7 +297,9 @@ impl Supervisor {
     }
 
     fn begin_requested_stop(&self, run: &mut Run) {
-        let grace = self.stop_request().map_or(self.grace, |stop| Duration::from_millis(stop.grace_ms));
+        let grace = self
+            .stop_request()
+            .map_or(self.grace, |stop| Duration::from_millis(stop.grace_ms));
         run.begin_stop(Reason::Killed, grace);
     }
 
@@ -300,7 +314,9 @@ impl Supervisor {
 
     fn wait(&self, run: Option<&Run>, longest: Option<Duration>) {
         let outputs = run.iter().flat_map(|run| &run.outputs).filter_map(Output::pipe);
-        let pipes: Vec<_> = outputs.chain([self.ends.control.as_fd(), self.signals.as_fd()]).collect();
+        let pipes: Vec<_> = outputs
+            .chain([self.ends.control.as_fd(), self.signals.as_fd()])
+            .collect();
         let mut polled: Vec<_> = pipes.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN)).collect();
         let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
         let _ = rustix::event::poll(&mut polled, longest.as_ref());
@@ -311,7 +327,9 @@ impl Run {
     /// Sends TERM to everybody. A second request can only bring the end nearer.
     fn begin_stop(&mut self, reason: Reason, grace: Duration) {
         let now = Instant::now();
-        let kill_at = now.checked_add(grace).unwrap_or(now + Duration::from_secs(86_400 * 365));
+        let kill_at = now
+            .checked_add(grace)
+            .unwrap_or(now + Duration::from_secs(86_400 * 365));
         match &mut self.stopping {
             Some(stopping) => stopping.kill_at = stopping.kill_at.min(kill_at),
             None => {
@@ -326,7 +344,10 @@ impl Run {
 
     /// Kills everybody once the grace is over. The answer says whether that is so.
     fn kill_when_due(&self) -> bool {
-        let due = self.stopping.as_ref().is_some_and(|stopping| stopping.kill_at <= Instant::now());
+        let due = self
+            .stopping
+            .as_ref()
+            .is_some_and(|stopping| stopping.kill_at <= Instant::now());
         if due {
             if let Some(cgroup) = &self.cgroup {
                 cgroup.kill();

@@ -70,7 +70,10 @@ pub fn kill(ancestor: i32) -> usize {
     let mut stopped = HashSet::new();
     // Whoever starts processes faster than this stops them is killed in the next rounds.
     for _ in 0..8 {
-        let new: Vec<_> = descendants(ancestor).into_iter().filter(|member| stopped.insert(*member)).collect();
+        let new: Vec<_> = descendants(ancestor)
+            .into_iter()
+            .filter(|member| stopped.insert(*member))
+            .collect();
         if new.is_empty() {
             break;
         }
@@ -106,7 +109,8 @@ impl Census {
     pub fn kill_strays(&self, id: &TaskId, program: Option<&Identity>) -> usize {
         let own = Identity::of(std::process::id().cast_signed());
         let here = |program: &&Identity| {
-            own.as_ref().is_some_and(|own| own.boot_id == program.boot_id && own.pid_namespace == program.pid_namespace)
+            own.as_ref()
+                .is_some_and(|own| own.boot_id == program.boot_id && own.pid_namespace == program.pid_namespace)
         };
         let session = program.filter(here);
         let is_stray = |member: &Member, of: i32, mark: Option<&[u8]>| match mark {
@@ -114,7 +118,10 @@ impl Census {
             // A session's number is not used again as long as anybody is in it.
             None => session.is_some_and(|program| program.pid == of && program.start_time <= member.start_time),
         };
-        let strays = self.processes.iter().filter(|(member, of, mark)| is_stray(member, *of, mark.as_deref()));
+        let strays = self
+            .processes
+            .iter()
+            .filter(|(member, of, mark)| is_stray(member, *of, mark.as_deref()));
         let strays: Vec<_> = strays.map(|(member, _, _)| *member).collect();
         signal(&strays, Signal::STOP);
         signal(&strays, Signal::KILL)

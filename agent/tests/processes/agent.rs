@@ -12,7 +12,8 @@ use super::http::{self, Answer};
 /// The program: the one that cargo built, or the delivered one that `PODRUN_AGENT_PROGRAM` names.
 pub(crate) fn program() -> &'static str {
     static PROGRAM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    let given = || std::env::var("PODRUN_AGENT_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_podrun-agent").to_owned());
+    let given =
+        || std::env::var("PODRUN_AGENT_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_podrun-agent").to_owned());
     PROGRAM.get_or_init(given)
 }
 
@@ -80,7 +81,10 @@ impl Agent {
     /// Starts a command that ends in an agent, and waits until that listens.
     pub(crate) fn spawn(place: &Place, mut command: Command) -> Self {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let log = place.path().join(format!("log.{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)));
+        let log = place.path().join(format!(
+            "log.{}",
+            COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+        ));
         let child = command
             .arg(format!("-data-dir={}", place.data().display()))
             .args(["--listen-addr=127.0.0.1:0", "--reconcile-interval=50ms"])
@@ -127,7 +131,8 @@ impl Agent {
     }
 
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
-        http::ask(&self.address, method, path, body.as_bytes()).unwrap_or_else(|error| panic!("{error}: {}", self.log()))
+        http::ask(&self.address, method, path, body.as_bytes())
+            .unwrap_or_else(|error| panic!("{error}: {}", self.log()))
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -246,12 +251,16 @@ pub(crate) fn await_pid(path: &Path) -> i32 {
 /// Whether a process is there and has not ended.
 pub(crate) fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
 }
 
 pub(crate) fn processes() -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap();
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 pub(crate) fn children(parent: i32) -> Vec<i32> {

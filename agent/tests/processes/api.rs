@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::agent::{Agent, Place, children};
+use super::agent::{Agent, Place, await_true, children};
 use super::http::Answer;
 
 /// The document's examples, as a user copies them.
@@ -17,10 +17,17 @@ fn the_documents_examples_work_as_they_are_written() {
     let place = Place::new();
     let agent = Agent::start(&place);
     // curl is sent elsewhere by its own settings, so that the commands stay as they are.
-    let settings = format!("connect-to = \"localhost:5758:{}\"\nsilent\nwrite-out = \" %{{http_code}}\\n\"\n", agent.address);
+    let settings = format!(
+        "connect-to = \"localhost:5758:{}\"\nsilent\nwrite-out = \" %{{http_code}}\\n\"\n",
+        agent.address
+    );
     fs::write(place.path().join(".curlrc"), settings).unwrap();
     let run = |example: &str| {
-        let output = Command::new("sh").args(["-e", "-c", example]).env("CURL_HOME", place.path()).output().unwrap();
+        let output = Command::new("sh")
+            .args(["-e", "-c", example])
+            .env("CURL_HOME", place.path())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -37,7 +44,10 @@ fn the_documents_examples_work_as_they_are_written() {
     let created = json_of(&created);
     assert_eq!(created["name"], "my-first-task");
     assert_eq!(created["spec"]["process"]["command"], json!(["sh", "-c"]));
-    assert_eq!(created["status"], json!({"state": {"waiting": {"reason": "Initialized"}}}));
+    assert_eq!(
+        created["status"],
+        json!({"state": {"waiting": {"reason": "Initialized"}}})
+    );
     agent.await_running("my-first-task");
     let running = json_of(&run(example("Get")));
     assert!(running["status"]["state"]["running"]["startedAt"].is_string());
@@ -45,12 +55,23 @@ fn the_documents_examples_work_as_they_are_written() {
     let ended = json_of(&run(example("Get")));
     let ended = &ended["status"]["state"]["terminated"];
     assert_eq!(ended["exitCode"], 0);
-    assert_eq!((&ended["reason"], &ended["message"]), (&json!("Succeeded"), &json!("Task completed successfully")));
-    assert_eq!(agent.get("/tasks/my-first-task/logs").text(), "Hello from my task!\nTask finished.\n");
+    assert_eq!(
+        (&ended["reason"], &ended["message"]),
+        (&json!("Succeeded"), &json!("Task completed successfully"))
+    );
+    assert_eq!(
+        agent.get("/tasks/my-first-task/logs").text(),
+        "Hello from my task!\nTask finished.\n"
+    );
     assert_eq!(run(example("Delete")), " 204\n");
     agent.await_gone("my-first-task");
     let set = json_of(&run(example("Synchronize")));
-    let names: Vec<_> = set.as_array().unwrap().iter().map(|task| task["name"].as_str().unwrap()).collect();
+    let names: Vec<_> = set
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["task-alpha", "task-beta"]);
     assert_eq!(set[1]["status"]["state"], json!({"waiting": {"reason": "Initialized"}}));
     agent.await_running("task-alpha");
@@ -69,7 +90,8 @@ fn both_shapes_are_accepted_and_answered() {
     let agent = Agent::start(&place);
     let flat = json!({"name": "flat", "process": {"command": ["sleep", "1000"]}, "processStatus": {"waiting": {}}});
     let nested = json!({"name": "nested", "spec": {"process": {"command": ["sleep", "1000"]}}, "status": {}});
-    let both = json!({"name": "both", "process": {"command": ["sleep", "1000"]}, "spec": {"process": {"command": ["false"]}}});
+    let both =
+        json!({"name": "both", "process": {"command": ["sleep", "1000"]}, "spec": {"process": {"command": ["false"]}}});
     for task in [flat, nested, both] {
         let name = task["name"].as_str().unwrap();
         let created = agent.ask("POST", "/tasks", &task.to_string()).json();
@@ -92,17 +114,40 @@ fn refusals_have_their_status_and_change_nothing() {
     let long = "x".repeat(254);
     let post = |path: &str, body: String| agent.ask("POST", path, &body);
     let check = |answer: Answer, status: u16, code: &str| {
-        assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{answer:?}");
-        assert!(answer.json()["message"].as_str().is_some_and(|message| !message.is_empty()));
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (status, &json!(code)),
+            "{answer:?}"
+        );
+        assert!(
+            answer.json()["message"]
+                .as_str()
+                .is_some_and(|message| !message.is_empty())
+        );
     };
     check(post("/tasks", "{".to_owned()), 400, "Bad Request");
     check(post("/tasks", String::new()), 400, "Bad Request");
     for name in ["", "a/b", "..", "a..b", "a\0b", "../../etc/x", &long] {
         check(post("/tasks", task(name).to_string()), 400, "Bad Request");
-        check(post("/setTasks", json!([task("new"), task(name)]).to_string()), 400, "Bad Request");
+        check(
+            post("/setTasks", json!([task("new"), task(name)]).to_string()),
+            400,
+            "Bad Request",
+        );
     }
-    check(post("/setTasks", json!([task("a"), task("a")]).to_string()), 400, "Bad Request");
-    check(post("/tasks", json!({"name": "c", "spec": {"container": {"image": "x"}}}).to_string()), 400, "Bad Request");
+    check(
+        post("/setTasks", json!([task("a"), task("a")]).to_string()),
+        400,
+        "Bad Request",
+    );
+    check(
+        post(
+            "/tasks",
+            json!({"name": "c", "spec": {"container": {"image": "x"}}}).to_string(),
+        ),
+        400,
+        "Bad Request",
+    );
     check(agent.get("/tasks/a%2Fb"), 400, "Bad Request");
     check(agent.ask("DELETE", "/tasks/..%2Fx", ""), 400, "Bad Request");
     check(agent.get("/tasks/unknown"), 404, "Not Found");
@@ -125,7 +170,14 @@ fn refusals_have_their_status_and_change_nothing() {
 fn odd_names_are_names() {
     let place = Place::new();
     let agent = Agent::start(&place);
-    for (name, path) in [("a b", "a%20b"), ("ü☃", "%C3%BC%E2%98%83"), ("logs", "logs"), ("-rf", "-rf"), (".x", ".x"), ("%2F", "%252F")] {
+    for (name, path) in [
+        ("a b", "a%20b"),
+        ("ü☃", "%C3%BC%E2%98%83"),
+        ("logs", "logs"),
+        ("-rf", "-rf"),
+        (".x", ".x"),
+        ("%2F", "%252F"),
+    ] {
         agent.script(name, "echo $0");
         agent.await_end(name);
         assert_eq!(agent.get(&format!("/tasks/{path}")).json()["name"], *name);
@@ -151,7 +203,9 @@ fn the_desired_set_is_what_there_is() {
     assert_eq!(agent.get("/tasks/a").json(), before, "an equal task is left alone");
     assert_eq!(agent.await_end("done"), done, "an ended one too");
     agent.set(&[("a", "exec sleep 2000"), ("c", "exec sleep 1000"), ("done", "exit 3")]);
-    let changed = |task: &Value| task["process"]["command"][2] == "exec sleep 2000" && task["processStatus"]["running"].is_object();
+    let changed = |task: &Value| {
+        task["process"]["command"][2] == "exec sleep 2000" && task["processStatus"]["running"].is_object()
+    };
     let after = agent.await_task("a", changed);
     assert_ne!(after["createdAt"], before["createdAt"], "a changed one is another one");
     agent.set(&[]);
@@ -168,6 +222,9 @@ fn a_hundred_repeats_change_nothing() {
     agent.await_running("a");
     agent.await_running("c");
     agent.await_end("b");
+    await_true("the end of the supervisor that is not needed any more", || {
+        children(agent.pid()).len() == 2
+    });
     let before = agent.get("/tasks").json();
     let mut supervisors = children(agent.pid());
     supervisors.sort_unstable();
@@ -231,10 +288,20 @@ fn draining_refuses_new_tasks_and_lets_the_others_go_on() {
     agent.script("t", &format!("read line < {}", gate.display()));
     agent.await_running("t");
     assert_eq!((agent.get("/ready").status, agent.get("/health").status), (200, 200));
-    assert_eq!(agent.ask("POST", "/drain", "").json(), json!({"draining": true, "active": 1}));
+    assert_eq!(
+        agent.ask("POST", "/drain", "").json(),
+        json!({"draining": true, "active": 1})
+    );
     assert_eq!((agent.get("/ready").status, agent.get("/health").status), (503, 200));
-    let refused = agent.ask("POST", "/tasks", &json!({"name": "n", "process": {"command": ["true"]}}).to_string());
-    assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("Service Unavailable")));
+    let refused = agent.ask(
+        "POST",
+        "/tasks",
+        &json!({"name": "n", "process": {"command": ["true"]}}).to_string(),
+    );
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (503, &json!("Service Unavailable"))
+    );
     fs::write(&gate, "go\n").unwrap();
     assert_eq!(agent.await_end("t")["exitCode"], 0);
 }
@@ -246,7 +313,12 @@ fn metrics_count() {
     agent.script("t", "exit 1");
     agent.await_end("t");
     let metrics = agent.get("/metrics");
-    assert!(metrics.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    assert!(
+        metrics
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain; version=0.0.4")
+    );
     let text = metrics.text();
     for line in [
         "podrun_agent_tasks{state=\"terminated\"} 1",
@@ -281,12 +353,20 @@ fn answers_are_as_described() {
             return;
         };
         let kind = answer.header("content-type").unwrap().split(';').next().unwrap();
-        let media = content.get(kind).unwrap_or_else(|| panic!("{method} {path} answers {kind}"));
+        let media = content
+            .get(kind)
+            .unwrap_or_else(|| panic!("{method} {path} answers {kind}"));
         if let Some(schema) = media.get("schema") {
             // References of the schema are into the whole description.
             let whole = json!({"components": description["components"], "allOf": [schema]});
-            let validator = jsonschema::options().should_validate_formats(true).build(&whole).unwrap();
-            let problems: Vec<_> = validator.iter_errors(&answer.json()).map(|error| error.to_string()).collect();
+            let validator = jsonschema::options()
+                .should_validate_formats(true)
+                .build(&whole)
+                .unwrap();
+            let problems: Vec<_> = validator
+                .iter_errors(&answer.json())
+                .map(|error| error.to_string())
+                .collect();
             assert!(problems.is_empty(), "{method} {path}: {problems:?}");
         }
     };
@@ -314,7 +394,8 @@ fn answers_are_as_described() {
     check("GET", "/tasks/ended/logs?stream=x", "/tasks/{name}/logs", "", 400);
     check("GET", "/tasks/x/logs", "/tasks/{name}/logs", "", 404);
     let set = |count: usize| {
-        let tasks = (0..count).map(|one| format!(r#"{{"name": "s{one}", "process": {{"command": ["sleep", "1000"]}}}}"#));
+        let tasks =
+            (0..count).map(|one| format!(r#"{{"name": "s{one}", "process": {{"command": ["sleep", "1000"]}}}}"#));
         format!("[{}]", tasks.collect::<Vec<_>>().join(","))
     };
     check("POST", "/setTasks", "/setTasks", &set(4), 429);
@@ -336,7 +417,11 @@ fn answers_are_as_described() {
     let mut described = std::collections::BTreeSet::new();
     for (route, operations) in description["paths"].as_object().unwrap() {
         for method in ["get", "post", "delete"] {
-            for status in operations[method]["responses"].as_object().into_iter().flat_map(|responses| responses.keys()) {
+            for status in operations[method]["responses"]
+                .as_object()
+                .into_iter()
+                .flat_map(|responses| responses.keys())
+            {
                 described.insert((method.to_owned(), route.clone(), status.clone()));
             }
         }

@@ -65,12 +65,19 @@ fn starts_per_second() -> Value {
         .map(|_| {
             let place = Place::new();
             let agent = Agent::start_with(&place, &["--max-active-tasks=20"]);
-            let tasks: Vec<_> =
-                (0..200).map(|one| json!({"name": format!("t{one}"), "process": {"command": ["/bin/true"]}})).collect();
+            let tasks: Vec<_> = (0..200)
+                .map(|one| json!({"name": format!("t{one}"), "process": {"command": ["/bin/true"]}}))
+                .collect();
             let begun = Instant::now();
-            assert_eq!(agent.ask("POST", "/setTasks", &Value::from(tasks).to_string()).status, 200);
+            assert_eq!(
+                agent.ask("POST", "/setTasks", &Value::from(tasks).to_string()).status,
+                200
+            );
             agent.await_tasks(|tasks| {
-                tasks.iter().all(|task| task["processStatus"]["terminated"].is_object()).then_some(())
+                tasks
+                    .iter()
+                    .all(|task| task["processStatus"]["terminated"].is_object())
+                    .then_some(())
             });
             200.0 / begun.elapsed().as_secs_f64()
         })
@@ -87,7 +94,12 @@ fn memory() -> Value {
     for one in 0..100 {
         agent.create(&format!("t{one}"), json!({"command": ["/bin/sleep", "1000"]}));
     }
-    agent.await_tasks(|tasks| tasks.iter().all(|task| task["processStatus"]["running"].is_object()).then_some(()));
+    agent.await_tasks(|tasks| {
+        tasks
+            .iter()
+            .all(|task| task["processStatus"]["running"].is_object())
+            .then_some(())
+    });
     let supervisors: Vec<_> = children(agent.pid()).into_iter().collect();
     assert_eq!(supervisors.len(), 100);
     let server = pss(agent.pid());

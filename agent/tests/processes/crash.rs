@@ -18,7 +18,10 @@ fn running_tasks_are_adopted_and_finished_ones_keep_their_result() {
     nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
     agent.script("done", "exit 7");
     let done = agent.await_end("done");
-    agent.script("long", &format!("echo $$; read line < {}; echo after; exit 5", gate.display()));
+    agent.script(
+        "long",
+        &format!("echo $$; read line < {}; echo after; exit 5", gate.display()),
+    );
     agent.await_running("long");
     let before = agent.get("/tasks/long").json();
     agent.kill();
@@ -48,7 +51,10 @@ fn an_end_while_the_agent_is_dead_is_the_true_one() {
     let ended = agent.await_end("t");
     assert_eq!((&ended["signal"], &ended["exitCode"]), (&json!(10), &json!(138)));
     let finished = ended["finishedAt"].as_str().unwrap();
-    assert!(*before <= *finished && *finished <= *after, "{before} {finished} {after}");
+    assert!(
+        *before <= *finished && *finished <= *after,
+        "{before} {finished} {after}"
+    );
 }
 
 #[test]
@@ -68,8 +74,14 @@ fn a_deletion_survives_the_agent() {
     let place = Place::new();
     let agent = Agent::start(&place);
     let ready = place.path().join("ready");
-    let script = format!("trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done", ready.display());
-    agent.create("t", json!({"command": ["sh", "-c", script], "terminationGracePeriodSeconds": 1}));
+    let script = format!(
+        "trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+        ready.display()
+    );
+    agent.create(
+        "t",
+        json!({"command": ["sh", "-c", script], "terminationGracePeriodSeconds": 1}),
+    );
     let pid = await_pid(&ready);
     agent.delete("t");
     agent.kill();
@@ -111,9 +123,17 @@ fn nothing_runs_twice_and_nothing_accepted_is_forgotten_at_any_moment() {
     }
     let agent = Agent::start(&place);
     let tasks = agent.get("/getTasks").json();
-    let names: Vec<_> = tasks.as_array().unwrap().iter().map(|task| task["name"].as_str().unwrap()).collect();
+    let names: Vec<_> = tasks
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["name"].as_str().unwrap())
+        .collect();
     for name in &accepted {
-        assert!(names.contains(&name.as_str()), "task {name} was accepted and is forgotten");
+        assert!(
+            names.contains(&name.as_str()),
+            "task {name} was accepted and is forgotten"
+        );
     }
     assert!(!accepted.is_empty());
     for name in names {
@@ -122,7 +142,10 @@ fn nothing_runs_twice_and_nothing_accepted_is_forgotten_at_any_moment() {
     for name in asked {
         let count = fs::read_to_string(runs.join(&name)).map_or(0, |text| text.lines().count());
         assert!(count <= 1, "task {name} ran {count} times");
-        assert!(count == 1 || !accepted.contains(&name), "task {name} was accepted and did not run");
+        assert!(
+            count == 1 || !accepted.contains(&name),
+            "task {name} was accepted and did not run"
+        );
     }
 }
 
@@ -153,11 +176,20 @@ fn half_written_files_do_not_stop_a_start() {
     fs::write(tasks.join("0000000000000003-00000000"), "a file").unwrap();
     let agent = Agent::start(&place);
     assert_eq!(agent.await_end("good")["exitCode"], 4);
-    assert_eq!(agent.await_end("torn")["reason"], "Lost", "an end that cannot be read is not known");
+    assert_eq!(
+        agent.await_end("torn")["reason"],
+        "Lost",
+        "an end that cannot be read is not known"
+    );
     let names = agent.get("/getTasks").json();
     assert_eq!(names.as_array().unwrap().len(), 2);
     assert!(place.data().join("damaged").join("0000000000000002-00000000").exists());
-    assert_eq!(fs::read_dir(place.data().join("damaged")).unwrap().count(), 3, "{}", agent.log());
+    assert_eq!(
+        fs::read_dir(place.data().join("damaged")).unwrap().count(),
+        3,
+        "{}",
+        agent.log()
+    );
 }
 
 #[test]
@@ -223,7 +255,10 @@ fn two_agents_do_not_share_a_directory() {
         .output()
         .unwrap();
     assert_eq!(second.status.code(), Some(64));
-    assert!(String::from_utf8_lossy(&second.stderr).contains("in use by another agent"), "{second:?}");
+    assert!(
+        String::from_utf8_lossy(&second.stderr).contains("in use by another agent"),
+        "{second:?}"
+    );
     drop(agent);
 }
 
@@ -234,7 +269,10 @@ fn replaced_tasks_run_one_after_the_other() {
     let agent = Agent::start(&place);
     let file = place.path().join("order");
     let script = |word: &str| {
-        format!("echo {word} >> {f}; trap 'sleep 0.2; echo end-{word} >> {f}; exit' TERM; while :; do sleep 0.02; done", f = file.display())
+        format!(
+            "echo {word} >> {f}; trap 'sleep 0.2; echo end-{word} >> {f}; exit' TERM; while :; do sleep 0.02; done",
+            f = file.display()
+        )
     };
     agent.set(&[("t", &script("one"))]);
     await_true("the first", || read(&file).contains("one"));

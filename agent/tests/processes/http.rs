@@ -55,7 +55,10 @@ fn parse(answer: &[u8]) -> Option<Answer> {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let mut body = answer[end + 4..].to_vec();
-    if headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked") {
+    if headers
+        .iter()
+        .any(|(name, value)| name == "transfer-encoding" && value == "chunked")
+    {
         body = unchunk(&body)?;
     }
     Some(Answer { status, headers, body })

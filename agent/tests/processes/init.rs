@@ -17,7 +17,10 @@ fn as_pid_1(place: &Place) -> Agent {
 /// The child that is no supervisor.
 fn server_of(init: i32) -> i32 {
     let line = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    children(init).into_iter().find(|pid| !line(pid).contains("supervise")).unwrap()
+    children(init)
+        .into_iter()
+        .find(|pid| !line(pid).contains("supervise"))
+        .unwrap()
 }
 
 #[test]
@@ -28,7 +31,10 @@ fn pid_1_starts_a_killed_server_again_and_tasks_go_on() {
     let gate = place.path().join("gate");
     nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let runs = place.path().join("runs");
-    agent.script("t", &format!("echo run >> {}; read line < {}; exit 9", runs.display(), gate.display()));
+    agent.script(
+        "t",
+        &format!("echo run >> {}; read line < {}; exit 9", runs.display(), gate.display()),
+    );
     await_line(&runs);
     agent.await_running("t");
     let before = agent.get("/tasks/t").json();
@@ -51,7 +57,13 @@ fn pid_1_stops_the_tasks_at_its_end_and_keeps_their_results() {
     let mut agent = as_pid_1(&place);
     let init = children(agent.pid()).remove(0);
     let ready = place.path().join("ready");
-    agent.script("polite", &format!("trap 'exit 12' TERM; echo $$ > {}; while :; do sleep 0.05; done", ready.display()));
+    agent.script(
+        "polite",
+        &format!(
+            "trap 'exit 12' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+            ready.display()
+        ),
+    );
     agent.script("plain", "exec sleep 1000");
     agent.await_running("plain");
     await_pid(&ready);
@@ -71,7 +83,14 @@ fn queued_tasks_wait_for_the_next_container() {
     agent.kill_container();
     let mut agent = {
         let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", program(), "--max-active-tasks=1"]);
+        command.args([
+            "--pid",
+            "--fork",
+            "--kill-child=KILL",
+            "--mount-proc",
+            program(),
+            "--max-active-tasks=1",
+        ]);
         Agent::spawn(&place, command)
     };
     agent.script("first", "exec sleep 1000");
@@ -101,7 +120,8 @@ fn orphans_are_reaped() {
     agent.script("t", "(setsid sh -c 'sleep 0.05' &) ; exit 0");
     agent.await_end("t");
     await_true("no zombie", || {
-        let zombie = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
+        let zombie =
+            |pid: &i32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
         !children(init).iter().any(zombie)
     });
     assert!(is_alive(init));

@@ -24,7 +24,10 @@ fn output_is_there_by_offset() {
     ] {
         assert_eq!(agent.get(&format!("/tasks/t/logs{query}")).text(), expected, "{query}");
     }
-    assert_eq!(agent.get("/tasks/t/logs?offset=4").header("podrun-log-offset"), Some("4"));
+    assert_eq!(
+        agent.get("/tasks/t/logs?offset=4").header("podrun-log-offset"),
+        Some("4")
+    );
     assert_eq!(agent.get("/tasks/t/logs?offset=-1").status, 400);
 }
 
@@ -34,9 +37,14 @@ fn followers_get_every_byte_until_the_end() {
     let agent = Agent::start(&place);
     let gate = place.path().join("gate");
     nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    agent.script("t", &format!("echo one; read line < {}; seq 1 20000; echo last", gate.display()));
+    agent.script(
+        "t",
+        &format!("echo one; read line < {}; seq 1 20000; echo last", gate.display()),
+    );
     let mut stream = TcpStream::connect(&agent.address).unwrap();
-    stream.write_all(b"GET /tasks/t/logs?follow=true HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /tasks/t/logs?follow=true HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     while !String::from_utf8_lossy(&answer).contains("one\n") {
@@ -52,7 +60,10 @@ fn followers_get_every_byte_until_the_end() {
     assert_eq!(whole.lines().count(), 20_002);
     assert_eq!(agent.get("/tasks/t/logs?follow").text(), whole);
     let text = String::from_utf8_lossy(&answer);
-    assert!(text.contains("last\n") && text.ends_with("\r\n0\r\n\r\n"), "the stream was complete");
+    assert!(
+        text.contains("last\n") && text.ends_with("\r\n0\r\n\r\n"),
+        "the stream was complete"
+    );
 }
 
 #[test]
@@ -61,7 +72,10 @@ fn no_more_is_kept_than_allowed_even_while_the_agent_is_dead() {
     let agent = Agent::start_with(&place, &["--log-max-size=64Ki"]);
     let gate = place.path().join("gate");
     nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    agent.script("t", &format!("read line < {}; seq -w 1 200000; echo the end; exit 3", gate.display()));
+    agent.script(
+        "t",
+        &format!("read line < {}; seq -w 1 200000; echo the end; exit 3", gate.display()),
+    );
     agent.await_running("t");
     agent.kill();
     fs::write(&gate, "go\n").unwrap();
@@ -73,7 +87,7 @@ fn no_more_is_kept_than_allowed_even_while_the_agent_is_dead() {
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("stdout."))
         .map(|entry| entry.metadata().unwrap().len())
         .sum();
-    assert!(kept <= 64 << 10 && kept >= 32 << 10, "{kept}");
+    assert!((32 << 10..=64 << 10).contains(&kept), "{kept}");
     let agent = Agent::start(&place);
     assert_eq!(agent.await_end("t")["exitCode"], 3, "the task was not held up");
     let answer = agent.get("/tasks/t/logs");

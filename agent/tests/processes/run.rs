@@ -13,7 +13,10 @@ fn a_task_goes_from_waiting_over_running_to_its_end() {
     let fifo = place.path().join("gate");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let created = agent.script("t", &format!("read line < {}; exit 3", fifo.display()));
-    assert_eq!(created["status"]["state"], json!({"waiting": {"reason": "Initialized"}}));
+    assert_eq!(
+        created["status"]["state"],
+        json!({"waiting": {"reason": "Initialized"}})
+    );
     assert_eq!(created["processStatus"], created["status"]["state"]);
     agent.await_running("t");
     fs::write(&fifo, "go\n").unwrap();
@@ -91,12 +94,27 @@ fn what_cannot_be_started_says_why() {
     fs::write(&plain, "echo no interpreter is named here\n").unwrap();
     fs::set_permissions(&plain, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     for (name, process, code, part) in [
-        ("missing", json!({"command": ["no-such-program"]}), 127, "was not found in PATH"),
+        (
+            "missing",
+            json!({"command": ["no-such-program"]}),
+            127,
+            "was not found in PATH",
+        ),
         ("path", json!({"command": ["/no/such"]}), 127, "is not there"),
         ("folder", json!({"command": ["/tmp"]}), 126, "not executable"),
         ("shell", json!({"command": [plain]}), 126, "#!"),
-        ("cwd", json!({"command": ["true"], "workingDir": "/no/such"}), 126, "working directory `/no/such`"),
-        ("long", json!({"command": ["true", "x".repeat(200_000)]}), 126, "128 KiB"),
+        (
+            "cwd",
+            json!({"command": ["true"], "workingDir": "/no/such"}),
+            126,
+            "working directory `/no/such`",
+        ),
+        (
+            "long",
+            json!({"command": ["true", "x".repeat(200_000)]}),
+            126,
+            "128 KiB",
+        ),
     ] {
         agent.create(name, process);
         let ended = agent.await_end(name);
@@ -112,7 +130,10 @@ fn what_a_task_leaves_behind_goes_on_until_it_is_deleted() {
     let place = Place::new();
     let agent = Agent::start(&place);
     let file = place.path().join("daemon");
-    agent.script("t", &format!("setsid sh -c 'echo $$ > {}; exec sleep 1000' & exit 0", file.display()));
+    agent.script(
+        "t",
+        &format!("setsid sh -c 'echo $$ > {}; exec sleep 1000' & exit 0", file.display()),
+    );
     assert_eq!(agent.await_end("t")["exitCode"], 0);
     let daemon = await_line(&file).parse().unwrap();
     assert!(is_alive(daemon));
@@ -130,10 +151,16 @@ fn more_than_the_active_ones_are_queued() {
     assert_eq!(second["processStatus"], json!({"waiting": {"reason": "Queued"}}));
     agent.script("third", "exit 0");
     agent.await_running("first");
-    assert_eq!(agent.get("/tasks/second").json()["processStatus"]["waiting"]["reason"], "Queued");
+    assert_eq!(
+        agent.get("/tasks/second").json()["processStatus"]["waiting"]["reason"],
+        "Queued"
+    );
     agent.delete("first");
     let (second, third) = (agent.await_end("second"), agent.await_end("third"));
-    assert!(second["finishedAt"].as_str().unwrap() <= third["startedAt"].as_str().unwrap(), "one after the other");
+    assert!(
+        second["finishedAt"].as_str().unwrap() <= third["startedAt"].as_str().unwrap(),
+        "one after the other"
+    );
 }
 
 #[test]

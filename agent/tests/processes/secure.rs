@@ -7,7 +7,11 @@ use std::process::Command;
 use super::agent::{Agent, Place};
 
 fn curl(arguments: &[&str]) -> String {
-    let output = Command::new("curl").args(["--silent", "--show-error", "--max-time", "20"]).args(arguments).output().unwrap();
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "20"])
+        .args(arguments)
+        .output()
+        .unwrap();
     String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
 }
 
@@ -17,9 +21,20 @@ fn a_token_is_asked_for() {
     let token = place.path().join("token");
     fs::write(&token, "s3cret\n").unwrap();
     let agent = Agent::start_with(&place, &[&format!("--token-file={}", token.display())]);
-    for path in ["/tasks", "/getTasks", "/metrics", "/openapi.yaml", "/tasks/x/logs", "/nowhere"] {
+    for path in [
+        "/tasks",
+        "/getTasks",
+        "/metrics",
+        "/openapi.yaml",
+        "/tasks/x/logs",
+        "/nowhere",
+    ] {
         let answer = agent.get(path);
-        assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")), "{path}");
+        assert_eq!(
+            (answer.status, answer.header("www-authenticate")),
+            (401, Some("Bearer")),
+            "{path}"
+        );
         assert_eq!(answer.json()["code"], "Unauthorized");
     }
     for path in ["/health", "/ready"] {
@@ -44,18 +59,31 @@ fn tls_is_spoken_and_certificates_may_change() {
     let place = Place::new();
     certificate(place.path(), "localhost");
     let file = |name: &str| place.path().join(name).display().to_string();
-    let flags = [format!("--tls-cert-file={}", file("tls.crt")), format!("-tls-key-file={}", file("tls.key"))];
+    let flags = [
+        format!("--tls-cert-file={}", file("tls.crt")),
+        format!("-tls-key-file={}", file("tls.key")),
+    ];
     let agent = Agent::start_with(&place, &[&flags[0], &flags[1]]);
     let port = agent.address.rsplit(':').next().unwrap();
     let ask = |host: &str| {
         let to = format!("{host}:{port}:127.0.0.1:{port}");
-        curl(&["--cacert", &file("tls.crt"), "--connect-to", &to, &format!("https://{host}:{port}/health")])
+        curl(&[
+            "--cacert",
+            &file("tls.crt"),
+            "--connect-to",
+            &to,
+            &format!("https://{host}:{port}/health"),
+        ])
     };
     assert_eq!(ask("localhost"), "{\"status\":\"healthy\"}\n");
     certificate(place.path(), "other.example");
     assert_eq!(ask("other.example"), "{\"status\":\"healthy\"}\n");
     fs::write(place.path().join("tls.key"), "torn").unwrap();
-    assert_eq!(ask("other.example"), "{\"status\":\"healthy\"}\n", "a broken pair changes nothing");
+    assert_eq!(
+        ask("other.example"),
+        "{\"status\":\"healthy\"}\n",
+        "a broken pair changes nothing"
+    );
     assert!(!curl(&[&format!("http://127.0.0.1:{port}/health")]).contains("healthy"));
 }
 
@@ -71,7 +99,11 @@ fn a_unix_socket_serves_its_owner() {
     assert_eq!(mode & 0o777, 0o600);
     agent.kill();
     let _agent = Agent::start_with(&place, &[&flag]);
-    assert_eq!(ask(), "{\"status\":\"healthy\"}\n", "a socket that nobody listens at is replaced");
+    assert_eq!(
+        ask(),
+        "{\"status\":\"healthy\"}\n",
+        "a socket that nobody listens at is replaced"
+    );
 }
 
 #[test]
@@ -96,7 +128,10 @@ fn listening_everywhere_without_a_token_is_warned_of() {
     assert!(warned(&["--listen-addr=0.0.0.0:0"]));
     assert!(warned(&["--listen-addr=:0"]));
     assert!(!warned(&["--listen-addr=127.0.0.1:0"]));
-    assert!(!warned(&["--listen-addr=0.0.0.0:0", &format!("--token-file={}", token.display())]));
+    assert!(!warned(&[
+        "--listen-addr=0.0.0.0:0",
+        &format!("--token-file={}", token.display())
+    ]));
 }
 
 #[test]
@@ -107,11 +142,30 @@ fn mistakes_at_the_start_end_with_64_and_a_cure() {
     for (arguments, part) in [
         (vec!["--no-such-flag".to_owned()], "no-such-flag"),
         (vec!["--listen-addr=".to_owned()], "--unix-socket"),
-        (vec!["--listen-addr=127.0.0.1:0".to_owned(), format!("--token-file={missing}")], "token file"),
-        (vec![format!("--tls-cert-file={missing}"), format!("--tls-key-file={missing}")], "TLS file"),
-        (vec!["--data-dir=/proc/x".to_owned(), "--listen-addr=127.0.0.1:0".to_owned()], "failed to create folder"),
+        (
+            vec![
+                "--listen-addr=127.0.0.1:0".to_owned(),
+                format!("--token-file={missing}"),
+            ],
+            "token file",
+        ),
+        (
+            vec![
+                format!("--tls-cert-file={missing}"),
+                format!("--tls-key-file={missing}"),
+            ],
+            "TLS file",
+        ),
+        (
+            vec!["--data-dir=/proc/x".to_owned(), "--listen-addr=127.0.0.1:0".to_owned()],
+            "failed to create folder",
+        ),
     ] {
-        let output = Command::new(super::agent::program()).arg(&data).args(&arguments[1..]).arg(&arguments[0]).output();
+        let output = Command::new(super::agent::program())
+            .arg(&data)
+            .args(&arguments[1..])
+            .arg(&arguments[0])
+            .output();
         let output = output.unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {text}");

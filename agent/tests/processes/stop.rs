@@ -21,11 +21,17 @@ fn daemons_that_left_the_group_go_too() {
         b = file("b").display(),
         c = file("c").display(),
     );
-    agent.create("t", json!({"command": ["sh", "-c", script], "terminationGracePeriodSeconds": 1}));
+    agent.create(
+        "t",
+        json!({"command": ["sh", "-c", script], "terminationGracePeriodSeconds": 1}),
+    );
     let family = ["a", "b", "c"].map(|name| await_pid(&file(name)));
     agent.delete("t");
     let task = agent.get("/tasks/t");
-    assert!(task.status == 404 || task.json()["deletionTimestamp"].is_string(), "{task:?}");
+    assert!(
+        task.status == 404 || task.json()["deletionTimestamp"].is_string(),
+        "{task:?}"
+    );
     agent.await_gone("t");
     for pid in family {
         assert!(!is_alive(pid));
@@ -39,7 +45,10 @@ fn a_task_that_traps_term_and_exits_0_is_reported_0() {
     // A drain stops tasks and keeps their results, as PID 1 does it: here by the same request from a file.
     let agent = Agent::start_with(&place, &["--init"]);
     let ready = place.path().join("ready");
-    let script = format!("trap 'exit 0' TERM; echo $$ > {}; while :; do sleep 0.05; done", ready.display());
+    let script = format!(
+        "trap 'exit 0' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+        ready.display()
+    );
     agent.script("t", &script);
     agent.script("killed", "exec sleep 1000");
     await_pid(&ready);
@@ -49,9 +58,15 @@ fn a_task_that_traps_term_and_exits_0_is_reported_0() {
     assert!(agent.child.wait().unwrap().success(), "{}", agent.log());
     let agent = Agent::start(&place);
     let trapped = agent.await_end("t");
-    assert_eq!((&trapped["exitCode"], &trapped["reason"]), (&json!(0), &json!("Succeeded")));
+    assert_eq!(
+        (&trapped["exitCode"], &trapped["reason"]),
+        (&json!(0), &json!("Succeeded"))
+    );
     let killed = agent.await_end("killed");
-    assert_eq!((&killed["exitCode"], &killed["signal"], &killed["reason"]), (&json!(143), &json!(15), &json!("Killed")));
+    assert_eq!(
+        (&killed["exitCode"], &killed["signal"], &killed["reason"]),
+        (&json!(143), &json!(15), &json!("Killed"))
+    );
 }
 
 #[test]
@@ -59,7 +74,13 @@ fn a_task_that_ignores_term_is_gone_after_its_grace() {
     let place = Place::new();
     let agent = Agent::start_with(&place, &["--grace-period=300ms"]);
     let ready = place.path().join("ready");
-    agent.script("t", &format!("trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done", ready.display()));
+    agent.script(
+        "t",
+        &format!(
+            "trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+            ready.display()
+        ),
+    );
     let pid = await_pid(&ready);
     let begun = Instant::now();
     agent.delete("t");
@@ -68,7 +89,10 @@ fn a_task_that_ignores_term_is_gone_after_its_grace() {
     agent.await_gone("t");
     let took = begun.elapsed();
     assert!(!is_alive(pid));
-    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(300) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
 }
 
 #[test]
@@ -92,9 +116,15 @@ fn timeouts_end_tasks() {
     let trap = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
     agent.create("trap", json!({"command": ["sh", "-c", trap], "timeoutSeconds": 1}));
     let ended = agent.await_end("t");
-    assert_eq!((&ended["reason"], &ended["exitCode"]), (&json!("TaskTimeout"), &json!(143)));
+    assert_eq!(
+        (&ended["reason"], &ended["exitCode"]),
+        (&json!("TaskTimeout"), &json!(143))
+    );
     let trapped = agent.await_end("trap");
-    assert_eq!((&trapped["reason"], &trapped["exitCode"]), (&json!("TaskTimeout"), &json!(0)));
+    assert_eq!(
+        (&trapped["reason"], &trapped["exitCode"]),
+        (&json!("TaskTimeout"), &json!(0))
+    );
 }
 
 #[test]

@@ -24,14 +24,17 @@ fn both_shapes_are_the_same_task() {
             "env": [{"name": "A", "value": "1"}], "workingDir": "/app"}, "processStatus": null, "deletionTimestamp": null}"#,
     );
     assert_eq!(nested, flat);
-    let Spec::Process(process) = flat.spec else { panic!("not a process") };
+    let Spec::Process(process) = flat.spec else {
+        panic!("not a process")
+    };
     assert_eq!(process.arguments().collect::<Vec<_>>(), ["sh", "-c", "a"]);
     assert_eq!(process.timeout_seconds, Some(5));
 }
 
 #[test]
 fn flat_wins() {
-    let both = accepted(r#"{"name": "t", "process": {"command": ["flat"]}, "spec": {"process": {"command": ["nested"]}}}"#);
+    let both =
+        accepted(r#"{"name": "t", "process": {"command": ["flat"]}, "spec": {"process": {"command": ["nested"]}}}"#);
     assert_eq!(both, accepted(r#"{"name": "t", "process": {"command": ["flat"]}}"#));
     let kinds = accepted(r#"{"name": "t", "process": {"command": ["flat"]}, "spec": {"container": {"image": "x"}}}"#);
     assert_eq!(kinds, both);
@@ -39,15 +42,22 @@ fn flat_wins() {
 
 #[test]
 fn what_newer_clients_send_is_read() {
-    let newer = r#"{"name": "t", "priority": 3, "spec": {"process": {"command": ["a"], "nice": {"x": [1]}}, "x": null}}"#;
-    assert_eq!(accepted(newer), accepted(r#"{"name": "t", "spec": {"process": {"command": ["a"]}}}"#));
+    let newer =
+        r#"{"name": "t", "priority": 3, "spec": {"process": {"command": ["a"], "nice": {"x": [1]}}, "x": null}}"#;
+    assert_eq!(
+        accepted(newer),
+        accepted(r#"{"name": "t", "spec": {"process": {"command": ["a"]}}}"#)
+    );
 }
 
 #[test]
 fn nulls_and_zeros_of_other_encoders_mean_nothing() {
     let nulls = r#"{"name": "t", "process": {"command": ["a"], "args": null, "env": null, "workingDir": "",
         "timeoutSeconds": 0, "terminationGracePeriodSeconds": null}}"#;
-    assert_eq!(accepted(nulls), accepted(r#"{"name": "t", "process": {"command": ["a"]}}"#));
+    assert_eq!(
+        accepted(nulls),
+        accepted(r#"{"name": "t", "process": {"command": ["a"]}}"#)
+    );
 }
 
 #[test]
@@ -57,7 +67,9 @@ fn containers_are_read() {
             "env": [{"name": "http_proxy", "value": "http://myproxy.com:5758"}],
             "volumeMounts": [{"name": "data-volume", "mountPath": "/data"}]}}}"#,
     );
-    let Spec::Container(container) = task.spec else { panic!("not a container") };
+    let Spec::Container(container) = task.spec else {
+        panic!("not a container")
+    };
     assert_eq!(container.volume_mounts.len(), 1);
 }
 
@@ -68,7 +80,10 @@ fn mistakes_are_named() {
     refused("[]", "body is not valid");
     refused(r#"{"name": "t", "process": {"command": ["a"]}} x"#, "trailing");
     refused(r#"{"name": 5}"#, "at `name`");
-    refused(r#"{"name": "t", "process": {"command": ["a", 5]}}"#, "at `process.command[1]`");
+    refused(
+        r#"{"name": "t", "process": {"command": ["a", 5]}}"#,
+        "at `process.command[1]`",
+    );
     refused(r#"{"process": {"command": ["a"]}}"#, "needs a `name`");
     refused(r#"{"name": "../x", "process": {"command": ["a"]}}"#, "not allowed");
     refused(r#"{"name": "t"}"#, "nothing to run");
@@ -77,14 +92,35 @@ fn mistakes_are_named() {
     refused(r#"{"name": "t", "process": {"command": []}}"#, "must name a program");
     refused(r#"{"name": "t", "process": {"command": [""]}}"#, "must name a program");
     refused(r#"{"name": "t", "process": {"command": ["a\u0000b"]}}"#, "NUL");
-    refused(r#"{"name": "t", "process": {"command": ["a"], "env": [{"name": "A=B"}]}}"#, "`=`");
-    refused(r#"{"name": "t", "process": {"command": ["a"], "env": [{"name": ""}]}}"#, "empty");
-    refused(r#"{"name": "t", "process": {"command": ["a"], "env": [{"name": "A", "valueFrom": {}}]}}"#, "valueFrom");
-    refused(r#"{"name": "t", "process": {"command": ["a"], "timeoutSeconds": -1}}"#, "timeoutSeconds");
-    refused(r#"{"name": "t", "process": {"command": ["a"], "timeoutSeconds": 9223372036854775807}}"#, "timeoutSeconds");
-    refused(r#"{"name": "t", "spec": {"process": {"command": ["a"]}, "container": {"image": "x"}}}"#, "both");
+    refused(
+        r#"{"name": "t", "process": {"command": ["a"], "env": [{"name": "A=B"}]}}"#,
+        "`=`",
+    );
+    refused(
+        r#"{"name": "t", "process": {"command": ["a"], "env": [{"name": ""}]}}"#,
+        "empty",
+    );
+    refused(
+        r#"{"name": "t", "process": {"command": ["a"], "env": [{"name": "A", "valueFrom": {}}]}}"#,
+        "valueFrom",
+    );
+    refused(
+        r#"{"name": "t", "process": {"command": ["a"], "timeoutSeconds": -1}}"#,
+        "timeoutSeconds",
+    );
+    refused(
+        r#"{"name": "t", "process": {"command": ["a"], "timeoutSeconds": 9223372036854775807}}"#,
+        "timeoutSeconds",
+    );
+    refused(
+        r#"{"name": "t", "spec": {"process": {"command": ["a"]}, "container": {"image": "x"}}}"#,
+        "both",
+    );
     refused(r#"{"name": "t", "container": {"image": ""}}"#, "image");
-    refused(r#"{"name": "t", "container": {"image": "x", "volumeMounts": [{"name": "v", "mountPath": "rel"}]}}"#, "mountPath");
+    refused(
+        r#"{"name": "t", "container": {"image": "x", "volumeMounts": [{"name": "v", "mountPath": "rel"}]}}"#,
+        "mountPath",
+    );
 }
 
 #[test]
@@ -93,7 +129,10 @@ fn one_bad_entry_refuses_the_set() {
     assert_eq!(set(format!("[{good}]").as_bytes()).unwrap().len(), 1);
     assert_eq!(set(b"[]").unwrap(), []);
     assert!(set(format!("[{good}, {{}}]").as_bytes()).is_err());
-    assert!(matches!(set(format!("[{good}, {good}]").as_bytes()), Err(Error::Twice(_))));
+    assert!(matches!(
+        set(format!("[{good}, {good}]").as_bytes()),
+        Err(Error::Twice(_))
+    ));
 }
 
 proptest! {
@@ -123,8 +162,20 @@ fn arbitrary_task() -> impl Strategy<Value = serde_json::Value> {
     ];
     leaf.prop_recursive(5, 64, 5, |inner| {
         let key = proptest::sample::select(vec![
-            "name", "spec", "process", "container", "command", "args", "env", "value", "image", "timeoutSeconds",
-            "workingDir", "volumeMounts", "mountPath", "other",
+            "name",
+            "spec",
+            "process",
+            "container",
+            "command",
+            "args",
+            "env",
+            "value",
+            "image",
+            "timeoutSeconds",
+            "workingDir",
+            "volumeMounts",
+            "mountPath",
+            "other",
         ]);
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
