@@ -15,7 +15,7 @@ use crate::store::records::{Claim, Ended, Identity};
 use crate::store::{Progress, TaskId};
 use crate::supervise::cgroup::Cgroup;
 use crate::supervise::tree::Census;
-use crate::supervise::{Order, channel, launch};
+use crate::supervise::{Order, launch};
 
 /// How often a task is tried whose supervisor does not come up.
 const TRIES: u32 = 5;
@@ -89,31 +89,29 @@ impl Engine {
         let begun = self
             .blocking(move |_| Ok(begin_supervisor(&place, order.as_ref())))
             .await?;
-        let (mut events, mut child) = match begun {
-            Ok((events, child)) => (receiver(events)?, child),
+        let (events, mut child) = match begun {
+            Ok(begun) => begun,
             Err(error) => return Ok(Over::Again(format!("failed to start its supervisor: {error}"))),
         };
-        let mut heard = begin == Begin::Adopt;
+        let mut supervised = launch::has_supervisor(&events);
+        let mut events = receiver(events)?;
         let mut interval = tokio::time::interval(self.settings.reconcile_interval);
         interval.tick().await;
-        let mut supervised = !heard || is_supervised(&folder)?;
-        while supervised {
+        while supervised || child.as_mut().is_some_and(|child| !has_ended(child)) {
             self.look(id)?;
-            let there = tokio::select! {
-                read = hear(&mut events) => read,
-                // Once something was heard the pipe tells of the supervisor's end too.
-                _ = interval.tick(), if !heard => !child.as_mut().is_none_or(has_ended),
+            let news = tokio::select! {
+                news = hear(&mut events) => news,
+                // A pipe that nobody has opened yet does not tell when nobody will.
+                _ = interval.tick(), if !supervised => false,
             };
-            if there {
-                heard = true;
+            if news {
+                supervised = true;
                 continue;
             }
-            // A pipe's end may be that of a supervisor that was not needed.
-            let coming = !heard && !child.as_mut().is_none_or(has_ended);
-            supervised = coming || is_supervised(&folder)?;
-            if supervised {
-                events = receiver(launch::listen(&folder).map_err(internal)?)?;
-            }
+            // The end may have been that of a supervisor that was not needed: the other one is told by a new look.
+            let again = launch::listen(&folder).map_err(internal)?;
+            supervised = launch::has_supervisor(&again);
+            events = receiver(again)?;
         }
         if let Some(child) = child {
             self.bury(child);
@@ -281,10 +279,6 @@ async fn hear(events: &mut Receiver) -> bool {
             Err(_) => return false,
         }
     }
-}
-
-fn is_supervised(folder: &Path) -> Result<bool, Error> {
-    channel::is_supervised(folder).map_err(internal)
 }
 
 fn has_ended(child: &mut Child) -> bool {

@@ -24,6 +24,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,6 +53,9 @@ pub mod file {
     /// The pipe from the supervisor.
     pub const EVENTS: &str = "events";
 }
+
+/// How long an agent waits for its predecessor to be gone.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 2 });
 
 /// The largest record that is read.
 const LARGEST: u64 = 64 << 20;
@@ -87,11 +91,7 @@ impl Store {
         let tasks = folder("tasks")?;
         let path = root.join("lock");
         let lock = File::create(&path).map_err(Error::at("create", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Busy(root.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(Error::at("lock", &path)(error)),
-        }
+        take(&lock, root, &path)?;
         for entry in fs::read_dir(&tasks).map_err(Error::at("read folder", &tasks))? {
             let entry = entry.map_err(Error::at("read folder", &tasks))?;
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
@@ -241,6 +241,20 @@ impl Store {
     #[cfg(test)]
     fn step(&self, what: &'static str, id: &TaskId) -> Result<(), Error> {
         self.faults.step(what, &self.folder(id))
+    }
+}
+
+/// Takes the lock of an agent's directory. An agent that was killed while it started a supervisor may leave it held for
+/// a moment, by a process that has not become that supervisor yet.
+fn take(lock: &File, root: &Path, path: &Path) -> Result<(), Error> {
+    let last = Instant::now() + PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < last => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy(root.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(Error::at("lock", path)(error)),
+        }
     }
 }
 

@@ -22,6 +22,12 @@ pub fn listen(folder: &Path) -> io::Result<File> {
         .open(folder.join(file::EVENTS))
 }
 
+/// Whether a supervisor has the other end of a pipe that was just opened. If so, the pipe will tell of its end.
+#[must_use]
+pub fn has_supervisor(events: &File) -> bool {
+    !matches!(rustix::io::read(events, &mut [0; 64]), Ok(0))
+}
+
 /// Starts a supervisor. It outlives whoever starts it.
 pub fn start(order: &Order) -> io::Result<Child> {
     Command::new("/proc/self/exe")
