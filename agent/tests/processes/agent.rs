@@ -48,13 +48,24 @@ impl Place {
 }
 
 impl Drop for Place {
-    /// Ends every supervisor that works below, whatever became of the test.
+    /// Ends every supervisor that works below, whatever became of the test, and removes the cgroups that they made.
     fn drop(&mut self) {
         for process in processes() {
             let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
             let ours = self.path().as_os_str().as_encoded_bytes();
             if line.windows(ours.len()).any(|window| window == ours) {
                 kill(process, "KILL");
+            }
+        }
+        for task in self.tasks() {
+            let name = format!("podrun-{}", task.file_name().unwrap_or_default().display());
+            for hierarchy in ["", "unified", "freezer"] {
+                let cgroup = Path::new("/sys/fs/cgroup").join(hierarchy).join(&name);
+                let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+                let begun = Instant::now();
+                while cgroup.exists() && fs::remove_dir(&cgroup).is_err() && begun.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
             }
         }
     }
