@@ -1,0 +1,90 @@
+//! Tasks that are containers in the agent's own pod, run by the node's runtime.
+//!
+//! The engine decides and remembers; a [`Containers`] does. Whatever it makes carries the task's id, so that it is
+//! found again after any restart: the engine asks [`Containers::find`] before it starts anything a second time.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::protocol::{Container, Moment, Name};
+use crate::store::TaskId;
+
+/// A call under way.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// A task that is a container.
+#[derive(Debug, Clone)]
+pub struct ContainerTask {
+    /// Which one; becomes a label of the container.
+    pub id: TaskId,
+    /// The task's name.
+    pub name: Name,
+    /// What to run.
+    pub spec: Container,
+    /// The task's folder, into whose `stdout.N` and `stderr.N` files its output goes.
+    pub folder: PathBuf,
+    /// How many bytes of each stream are kept.
+    pub log_limit: u64,
+}
+
+/// What became of a task's container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// There is none.
+    Absent,
+    /// It was made and not started.
+    Created,
+    /// It runs.
+    Running {
+        /// Since when.
+        started_at: Moment,
+    },
+    /// It ended.
+    Exited(Exit),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code.
+    pub exit_code: i32,
+    /// When it was started.
+    pub started_at: Option<Moment>,
+    /// When it ended.
+    pub finished_at: Moment,
+    /// What the runtime says about it, if it says more than the exit code.
+    pub message: Option<String>,
+}
+
+/// Why the runtime did not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It never will: the task is at fault, or the pod.
+    #[error("{0}")]
+    Refused(String),
+    /// It may later.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The node's runtime, for tasks. Every call may be made again after a crash, and then does no harm.
+pub trait Containers: Send + Sync {
+    /// Looks for the task's container.
+    fn find<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Found>;
+
+    /// Pulls the image, makes the container if there is none, starts it, and sees to its output from then on.
+    /// Answers when it was started.
+    fn start<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Moment>;
+
+    /// Waits until the container has ended and its output is in the files. Also after a restart of the agent; it then
+    /// sees to the output again.
+    fn wait<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Exit>;
+
+    /// Sends TERM, and KILL after the grace. The end comes from [`wait`](Self::wait).
+    fn stop<'a>(&'a self, task: &'a ContainerTask, grace: Duration) -> Pending<'a, ()>;
+
+    /// Removes the container and everything that was made for it. There may be none.
+    fn remove<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, ()>;
+}

@@ -1,0 +1,76 @@
+//! The way to an end: nothing new, then either waiting for the tasks or stopping them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Engine;
+use crate::protocol::Moment;
+
+/// How much longer than their grace tasks are waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Takes no new tasks from now on. Those that are there go on.
+    pub fn drain(&self) {
+        if !self.draining.swap(true, Ordering::Relaxed) {
+            log::info!("draining: no new tasks are taken");
+            self.changed();
+        }
+    }
+
+    /// Whether new tasks are refused.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn stopping_all(&self) -> bool {
+        self.stopping_all.load(Ordering::Relaxed)
+    }
+
+    /// Stops every task that is under way and waits until their ends are known. Nothing waiting is started; it stays
+    /// for the next agent.
+    pub async fn stop_all(self: &Arc<Self>) {
+        self.drain();
+        self.stopping_all.store(true, Ordering::Relaxed);
+        let mut version = self.version();
+        let _changing = self.changes.lock().await;
+        let now = Moment::now();
+        let (stops, longest) = {
+            let table = self.table();
+            let active: Vec<_> = table
+                .all()
+                .filter(|entry| entry.is_active() && entry.stop.is_none())
+                .collect();
+            let longest = active
+                .iter()
+                .map(|entry| self.grace_of(entry))
+                .max()
+                .unwrap_or_default();
+            let stops = active
+                .iter()
+                .map(|entry| (entry.id.clone(), self.stop_of(entry, now, false)));
+            (stops.collect::<Vec<_>>(), longest)
+        };
+        log::info!("stopping {} tasks", stops.len());
+        for (id, stop) in stops {
+            let (stopped, request) = (id.clone(), stop.clone());
+            if let Err(error) = self.blocking(move |engine| engine.store.stop(&stopped, &request)).await {
+                log::error!("{error}; the task is left to its supervisor");
+            }
+            self.note_stop(&id, stop);
+        }
+        self.changed();
+        let all_ended = async {
+            while self.table().active() > 0 {
+                if version.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let patience = longest.saturating_add(PATIENCE);
+        if tokio::time::timeout(patience, all_ended).await.is_err() {
+            log::warn!("{} tasks have not ended in time", self.table().active());
+        }
+    }
+}

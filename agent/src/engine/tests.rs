@@ -1,0 +1,251 @@
+//! `setTasks` against a model: random sets, and a crash at any step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::protocol::{Process, Reason, State};
+use crate::store::records::{Claim, Ended};
+
+/// Nothing is started: what is about to run is only claimed, by the test.
+fn settings() -> Settings {
+    Settings {
+        max_active: 0,
+        max_tasks: 100,
+        grace: Duration::ZERO,
+        log_limit: 1 << 10,
+        reconcile_interval: Duration::from_millis(10),
+        main_container: None,
+    }
+}
+
+fn task(name: u8, version: u8) -> Desired {
+    Desired {
+        name: Name::try_from(format!("task-{name}")).unwrap(),
+        spec: Spec::Process(Process {
+            command: vec![format!("version-{version}")],
+            ..Process::default()
+        }),
+    }
+}
+
+type Set = BTreeMap<u8, u8>;
+
+fn tasks(set: &Set) -> Vec<Desired> {
+    set.iter().map(|(name, version)| task(*name, *version)).collect()
+}
+
+/// What happens between two sets.
+#[derive(Debug, Clone)]
+enum Step {
+    /// The desired set, and the number of steps on the disk after which the agent crashes.
+    Set(Set, Option<usize>),
+    /// A supervisor claims the task with this name, and perhaps ends it.
+    Run(u8, bool),
+    /// The agent dies and starts anew.
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let set = proptest::collection::btree_map(0..4_u8, 0..2_u8, 0..4);
+    prop_oneof![
+        4 => (set, proptest::option::of(0..12_usize)).prop_map(|(set, crash)| Step::Set(set, crash)),
+        2 => (0..4_u8, any::<bool>()).prop_map(|(name, ends)| Step::Run(name, ends)),
+        1 => Just(Step::Restart),
+    ]
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// A life of the agent: it ends when this is dropped, as if it had been killed.
+struct Life {
+    runtime: tokio::runtime::Runtime,
+    engine: Arc<Engine>,
+}
+
+impl Life {
+    fn begin(place: &std::path::Path) -> Self {
+        let runtime = runtime();
+        let store = Store::open(place).unwrap();
+        let engine = runtime.block_on(Engine::start(store, settings(), None)).unwrap();
+        Self { runtime, engine }
+    }
+
+    /// What names mean, as far as it is not being deleted.
+    fn current(&self) -> BTreeMap<String, (TaskId, Spec)> {
+        let table = self.engine.table();
+        let live = table.all().filter(|entry| entry.deleting().is_none());
+        let mut current = BTreeMap::new();
+        for entry in live {
+            let there = current.insert(entry.name.to_string(), (entry.id.clone(), (*entry.spec).clone()));
+            assert!(there.is_none(), "{} is there twice", entry.name);
+        }
+        current
+    }
+
+    fn await_removals(&self) {
+        self.runtime.block_on(async {
+            let mut version = self.engine.version();
+            while self.engine.table().all().any(|entry| entry.deleting().is_some()) {
+                version.changed().await.unwrap();
+            }
+        });
+    }
+}
+
+fn specs(set: &Set) -> BTreeMap<String, Spec> {
+    tasks(set)
+        .into_iter()
+        .map(|task| (task.name.to_string(), task.spec))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sets_converge_whatever_happens_and_nothing_claimed_waits_again(steps in proptest::collection::vec(step(), 1..8)) {
+        let place = tempfile::tempdir().unwrap();
+        let mut life = Life::begin(place.path());
+        let mut claimed = BTreeSet::new();
+        let mut ends = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Restart => {
+                    drop(life);
+                    life = Life::begin(place.path());
+                }
+                Step::Run(name, ended) => {
+                    let found = life.current().get(&format!("task-{name}")).map(|(id, _)| id.clone());
+                    if let Some(id) = found
+                        && life.engine.store.claim(&id, &Claim { supervisor: follow::own_identity(), claimed_at: Moment::now() }).unwrap()
+                    {
+                        if ended {
+                            let end = Ended { exit_code: 7, signal: None, reason: Reason::Failed, message: None, started_at: None, finished_at: Moment(1) };
+                            life.engine.store.end(&id, &end).unwrap();
+                            ends.insert(id.clone(), 7);
+                        }
+                        claimed.insert(id);
+                        // The table learns of it as it would from a supervisor: by looking, here after a restart.
+                        drop(life);
+                        life = Life::begin(place.path());
+                    }
+                }
+                Step::Set(set, crash) => {
+                    let before = life.current();
+                    let wanted = specs(&set);
+                    life.engine.store.faults.after(crash.unwrap_or(usize::MAX));
+                    let result = life.runtime.block_on(life.engine.set(tasks(&set), |_| ()));
+                    if crash.is_some() {
+                        // Whatever was done, the agent dies now; the client does not know and asks again.
+                        drop(life);
+                        life = Life::begin(place.path());
+                        for (name, (id, spec)) in life.current() {
+                            let old = before.get(&name).is_some_and(|(old, _)| *old == id);
+                            prop_assert!(old || wanted.get(&name) == Some(&spec), "{} is neither old nor wanted", name);
+                        }
+                        life.runtime.block_on(life.engine.set(tasks(&set), |_| ())).unwrap();
+                    } else {
+                        result.unwrap();
+                    }
+                    let after = life.current();
+                    let names: BTreeMap<_, _> = after.iter().map(|(name, (_, spec))| (name.clone(), spec.clone())).collect();
+                    prop_assert_eq!(&names, &wanted);
+                    for (name, (id, spec)) in &before {
+                        if wanted.get(name) == Some(spec) {
+                            prop_assert_eq!(&after[name].0, id, "an equal task is left alone");
+                        }
+                    }
+                    let version = *life.engine.version().borrow();
+                    life.await_removals();
+                    let settled = *life.engine.version().borrow();
+                    life.runtime.block_on(life.engine.set(tasks(&set), |_| ())).unwrap();
+                    prop_assert!(version <= settled);
+                    prop_assert_eq!(*life.engine.version().borrow(), settled, "a repeat changes nothing");
+                }
+            }
+            for entry in life.engine.table().all() {
+                match entry.state() {
+                    State::Terminated(end) => {
+                        prop_assert!(claimed.contains(&entry.id));
+                        prop_assert_eq!(end.exit_code, ends.get(&entry.id).copied().unwrap_or(137));
+                    }
+                    State::Waiting(_) => prop_assert!(!claimed.contains(&entry.id), "it could run twice"),
+                    State::Running(_) => prop_assert!(false, "nothing runs here"),
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of any kind in any file of a task's folder: the agent starts, and does not believe in what it cannot read.
+mod fuzz {
+    use super::*;
+    use crate::store::file;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_files_are_survived(
+            files in proptest::collection::vec((
+                proptest::sample::select(vec![file::TASK, file::CLAIM, file::STARTED, file::ENDED, file::STOP, file::CONTROL, file::EVENTS, "stdout.00000000000000000000"]),
+                content(),
+            ), 0..6),
+            other in "[a-f0-9.-]{1,12}",
+        ) {
+            let place = tempfile::tempdir().unwrap();
+            let life = Life::begin(place.path());
+            life.runtime.block_on(life.engine.set(vec![task(1, 1), task(2, 1)], |_| ())).unwrap();
+            let id = life.engine.table().all().next().unwrap().id.clone();
+            let folder = life.engine.folder(&id);
+            drop(life);
+            for (name, bytes) in files {
+                std::fs::write(folder.join(name), bytes).unwrap();
+            }
+            let _ = std::fs::create_dir(place.path().join("tasks").join(other));
+            let life = Life::begin(place.path());
+            prop_assert!(life.current().contains_key("task-2"), "the other task is as it was");
+            life.runtime.block_on(life.engine.set(vec![], |_| ())).unwrap();
+            life.await_removals();
+            prop_assert!(life.engine.table().is_empty());
+        }
+    }
+
+    /// Anything, and what almost is a record.
+    fn content() -> impl Strategy<Value = Vec<u8>> {
+        let field = proptest::sample::select(vec![
+            r#""format":1"#,
+            r#""format":4294967295"#,
+            r#""name":"task-9""#,
+            r#""name":"../x""#,
+            r#""spec":{"process":{"command":["true"]}}"#,
+            r#""spec":{"other":{}}"#,
+            r#""createdAt":1"#,
+            r#""createdAt":-1"#,
+            r#""exitCode":99999999999"#,
+            r#""exitCode":1"#,
+            r#""reason":"Failed""#,
+            r#""reason":"Other""#,
+            r#""finishedAt":18446744073709551615"#,
+            r#""startedAt":5"#,
+            r#""requestedAt":1"#,
+            r#""graceMs":0"#,
+            r#""delete":true"#,
+            r#""delete":false"#,
+            r#""process":{"pid":-1,"startTime":1,"bootId":"x","pidNamespace":1}"#,
+            r#""cgroup":"/sys/fs/cgroup/../../etc""#,
+        ]);
+        prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..64),
+            proptest::collection::vec(field, 0..8).prop_map(|fields| format!("{{{}}}", fields.join(",")).into_bytes()),
+        ]
+    }
+}

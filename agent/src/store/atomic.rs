@@ -1,0 +1,113 @@
+//! Files that are there whole or not at all, in a folder that is held open.
+//!
+//! Everything goes through the folder's descriptor, never through a path: supervisors write from inside other
+//! containers' file systems.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+/// What a crash of the machine may do to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The file is on the disk when the call returns.
+    Durable,
+    /// The file survives every process, but may be gone after the machine lost power.
+    Volatile,
+}
+
+/// Opens a folder to work in.
+pub fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(
+        CWD,
+        path,
+        OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// Writes a file, in place of the one that may be there. No process ever sees a part of it.
+///
+/// It gets its name before it is on the disk, so that file systems with a journal put both there in one go. A machine
+/// that loses power in between may leave a torn file: whoever reads files counts those as missing.
+pub fn replace(folder: impl AsFd, name: &str, content: &[u8], durability: Durability) -> io::Result<()> {
+    let folder = folder.as_fd();
+    // Nobody else writes to it at the same time: the process is part of the name.
+    let temporary = format!(".{name}.{}", std::process::id());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut file = File::from(rustix::fs::openat(folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
+    file.write_all(content)?;
+    rustix::fs::renameat(folder, &temporary, folder, name)?;
+    if durability == Durability::Durable {
+        file.sync_all()?;
+        sync(folder)?;
+    }
+    Ok(())
+}
+
+/// Makes a file unless it is there already, for good. The answer says whether this call made it. That it is there is
+/// what counts: its content may be missing after a crash.
+pub fn create(folder: impl AsFd, name: &str, content: &[u8]) -> io::Result<bool> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut file = match rustix::fs::openat(&folder, name, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => File::from(file),
+        Err(Errno::EXIST) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    file.write_all(content)?;
+    file.sync_all()?;
+    sync(folder)?;
+    Ok(true)
+}
+
+/// Makes what was renamed into a folder last.
+pub fn sync(folder: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::fsync(folder)?)
+}
+
+/// Reads a file of at most `limit` bytes; nothing if it is not there.
+pub fn read(folder: impl AsFd, name: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut content = Vec::new();
+    file.take(limit + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("`{name}` is larger than {limit} bytes"),
+        ));
+    }
+    Ok(Some(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_replaced_and_created_once() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = open_folder(place.path()).unwrap();
+        replace(&folder, "a", b"1", Durability::Durable).unwrap();
+        replace(&folder, "a", b"22", Durability::Volatile).unwrap();
+        assert_eq!(read(&folder, "a", 2).unwrap().unwrap(), b"22");
+        assert!(read(&folder, "a", 1).is_err());
+        assert_eq!(read(&folder, "b", 1).unwrap(), None);
+        assert!(create(&folder, "b", b"first").unwrap());
+        assert!(!create(&folder, "b", b"second").unwrap());
+        assert_eq!(read(&folder, "b", 9).unwrap().unwrap(), b"first");
+        assert_eq!(
+            std::fs::read_dir(place.path()).unwrap().count(),
+            2,
+            "no temporary file is left"
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! Which process a number means: numbers are used again, start times and boots are not.
+
+use std::fs;
+use std::os::linux::fs::MetadataExt as _;
+
+use crate::store::records::Identity;
+
+impl Identity {
+    /// The process with this number, if it is there.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        Some(Self {
+            pid,
+            start_time: Stat::of(pid)?.start_time,
+            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .ok()?
+                .trim()
+                .to_owned(),
+            pid_namespace: fs::metadata("/proc/self/ns/pid").ok()?.st_ino(),
+        })
+    }
+
+    /// Whether exactly that process is there, and not a later one.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        Self::of(self.pid).is_some_and(|there| there == *self)
+    }
+}
+
+/// What `/proc` tells about a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// Its parent.
+    pub(super) parent: i32,
+    /// Its session.
+    pub(super) session: i32,
+    /// When it started, in clock ticks since the machine did.
+    pub(super) start_time: u64,
+    /// Whether it has ended and waits to be reaped.
+    pub(super) ended: bool,
+}
+
+impl Stat {
+    pub(super) fn of(pid: i32) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The name in brackets may hold anything, brackets too: what counts comes after the last one.
+    fn parse(line: &[u8]) -> Option<Self> {
+        let after = line.iter().rposition(|byte| *byte == b')')? + 1;
+        let mut fields = std::str::from_utf8(line.get(after..)?).ok()?.split_ascii_whitespace();
+        Some(Self {
+            ended: matches!(fields.next()?, "Z" | "X"),
+            parent: fields.next()?.parse().ok()?,
+            session: fields.nth(1)?.parse().ok()?,
+            start_time: fields.nth(15)?.parse().ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_do_not_confuse() {
+        let line = b"42 (a) b (x) Z 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 77777 1 2\n";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!(
+            (stat.parent, stat.session, stat.start_time, stat.ended),
+            (7, 9, 77777, true)
+        );
+        assert_eq!(Stat::parse(b""), None);
+        assert_eq!(Stat::parse(b"1 (x) R 1"), None);
+    }
+
+    #[test]
+    fn a_process_is_itself_and_no_other() {
+        let own = Identity::of(std::process::id().cast_signed()).unwrap();
+        assert!(own.is_there());
+        assert!(
+            !Identity {
+                start_time: own.start_time + 1,
+                ..own.clone()
+            }
+            .is_there()
+        );
+        assert!(
+            !Identity {
+                boot_id: "other".to_owned(),
+                ..own.clone()
+            }
+            .is_there()
+        );
+        assert!(
+            !Identity {
+                pid_namespace: 1,
+                ..own
+            }
+            .is_there()
+        );
+    }
+}

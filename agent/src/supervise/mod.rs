@@ -1,0 +1,111 @@
+//! The small process above every task: it starts the task, keeps its output, ends it, and writes down how it ended,
+//! whether or not the agent lives.
+//!
+//! It is this program again with a hidden command, single-threaded, with as little memory as can be. What it knows it
+//! has from its [`Order`] and from the task's folder; it talks to agents only through files and pipes there.
+
+pub mod cgroup;
+pub mod channel;
+mod child;
+pub mod identity;
+pub mod launch;
+mod output;
+mod run;
+pub mod tree;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// The hidden command that makes this program a supervisor.
+pub const COMMAND: &str = "supervise";
+
+/// The variable by which every process of a task can be told from others.
+pub const MARK: &str = "PODRUN_AGENT_TASK";
+
+/// The exit code of a supervisor that was not needed: another one has the task, or it is not to be started.
+pub const NOT_NEEDED: u8 = 0;
+
+/// What an agent tells a supervisor, on its command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The task's folder, absolute.
+    pub folder: PathBuf,
+    /// How long the task may take to end after TERM, in milliseconds, unless whoever stops it says otherwise.
+    pub grace_ms: u64,
+    /// How many bytes of each stream are kept.
+    pub log_limit: u64,
+    /// The container whose surroundings the task runs in; none for the agent's own.
+    pub main_container: Option<String>,
+}
+
+impl Order {
+    /// The command line that says it, without the program.
+    #[must_use]
+    pub fn to_arguments(&self) -> Vec<OsString> {
+        let mut arguments = vec![
+            COMMAND.into(),
+            self.folder.clone().into(),
+            self.grace_ms.to_string().into(),
+            self.log_limit.to_string().into(),
+        ];
+        arguments.extend(self.main_container.as_ref().map(Into::into));
+        arguments
+    }
+
+    /// What a command line says, after the hidden command.
+    pub fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
+        let number = |arguments: &mut dyn Iterator<Item = OsString>| arguments.next()?.to_str()?.parse().ok();
+        Some(Self {
+            folder: arguments.next()?.into(),
+            grace_ms: number(&mut arguments)?,
+            log_limit: number(&mut arguments)?,
+            main_container: match arguments.next() {
+                Some(name) => Some(name.into_string().ok()?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// Supervises one task to its end. The answer is the process's exit code.
+#[must_use]
+pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let Some(order) = Order::parse(arguments) else {
+        complain("the agent alone starts this command");
+        return crate::FAILURE;
+    };
+    match run::supervise(&order) {
+        Ok(()) => NOT_NEEDED,
+        Err(error) => {
+            complain(&format!("supervisor of `{}`: {error}", order.folder.display()));
+            crate::FAILURE
+        }
+    }
+}
+
+/// Says something on standard error, if anybody is there.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "podrun-agent: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_survive_the_command_line() {
+        for main_container in [None, Some("main".to_owned())] {
+            let order = Order {
+                folder: "/var/lib/x y".into(),
+                grace_ms: 10_000,
+                log_limit: 1 << 40,
+                main_container,
+            };
+            let mut arguments = order.to_arguments().into_iter();
+            assert_eq!(arguments.next().unwrap(), COMMAND);
+            assert_eq!(Order::parse(arguments), Some(order));
+        }
+        assert_eq!(Order::parse(["/x".into(), "y".into()].into_iter()), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! Finding and signalling every process of a task, wherever its family went.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Read as _;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::MARK;
+use super::identity::Stat;
+use crate::store::TaskId;
+use crate::store::records::Identity;
+
+/// A process at the moment when it was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Member {
+    pid: i32,
+    start_time: u64,
+}
+
+impl Member {
+    /// Sends a signal to exactly this process. One that is gone needs none.
+    fn signal(self, signal: Signal) {
+        let Some(pid) = Pid::from_raw(self.pid) else { return };
+        let same = || Stat::of(self.pid).is_some_and(|stat| stat.start_time == self.start_time);
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            // The descriptor was there before the look, so the look was at the process that it means.
+            Ok(descriptor) if same() => {
+                let _ = rustix::process::pidfd_send_signal(&descriptor, signal);
+            }
+            Err(Errno::NOSYS | Errno::PERM | Errno::MFILE | Errno::NFILE) if same() => {
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Every living descendant of a process. A subreaper's descendants are all that it or its children ever started.
+#[must_use]
+pub fn descendants(ancestor: i32) -> Vec<Member> {
+    let all: Vec<_> = processes().filter_map(|pid| Some((pid, Stat::of(pid)?))).collect();
+    let mut family = HashSet::from([ancestor]);
+    let mut found = Vec::new();
+    loop {
+        let before = family.len();
+        for (pid, stat) in &all {
+            if family.contains(&stat.parent) && family.insert(*pid) && !stat.ended {
+                found.push(Member {
+                    pid: *pid,
+                    start_time: stat.start_time,
+                });
+            }
+        }
+        if family.len() == before {
+            return found;
+        }
+    }
+}
+
+/// Sends a signal to every process of a family; the answer says how many there were.
+pub fn signal(members: &[Member], signal: Signal) -> usize {
+    members.iter().for_each(|member| member.signal(signal));
+    members.len()
+}
+
+/// Kills every descendant, stopping all first so that none can start another meanwhile.
+pub fn kill(ancestor: i32) -> usize {
+    let mut stopped = HashSet::new();
+    // Whoever starts processes faster than this stops them is killed in the next rounds.
+    for _ in 0..8 {
+        let new: Vec<_> = descendants(ancestor)
+            .into_iter()
+            .filter(|member| stopped.insert(*member))
+            .collect();
+        if new.is_empty() {
+            break;
+        }
+        signal(&new, Signal::STOP);
+    }
+    signal(&descendants(ancestor), Signal::KILL)
+}
+
+/// Everything that runs, to find what supervisors that died left behind.
+#[derive(Debug)]
+pub struct Census {
+    processes: Vec<(Member, i32, Option<Vec<u8>>)>,
+}
+
+impl Census {
+    /// Looks at every process once.
+    #[must_use]
+    pub fn take() -> Self {
+        let own = std::process::id().cast_signed();
+        let living = processes().filter(|pid| *pid != own).filter_map(|pid| {
+            let stat = Stat::of(pid).filter(|stat| !stat.ended)?;
+            let start_time = stat.start_time;
+            Some((Member { pid, start_time }, stat.session, mark(pid)))
+        });
+        Self {
+            processes: living.collect(),
+        }
+    }
+
+    /// Kills whoever carries the task's mark, and who is in its program's session unless it carries another mark.
+    /// The answer says how many processes that were.
+    #[must_use]
+    pub fn kill_strays(&self, id: &TaskId, program: Option<&Identity>) -> usize {
+        let own = Identity::of(std::process::id().cast_signed());
+        let here = |program: &&Identity| {
+            own.as_ref()
+                .is_some_and(|own| own.boot_id == program.boot_id && own.pid_namespace == program.pid_namespace)
+        };
+        let session = program.filter(here);
+        let is_stray = |member: &Member, of: i32, mark: Option<&[u8]>| match mark {
+            Some(mark) => mark == id.as_str().as_bytes(),
+            // A session's number is not used again as long as anybody is in it.
+            None => session.is_some_and(|program| program.pid == of && program.start_time <= member.start_time),
+        };
+        let strays = self
+            .processes
+            .iter()
+            .filter(|(member, of, mark)| is_stray(member, *of, mark.as_deref()));
+        let strays: Vec<_> = strays.map(|(member, _, _)| *member).collect();
+        signal(&strays, Signal::STOP);
+        signal(&strays, Signal::KILL)
+    }
+}
+
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// The mark that a process was started with; none too if its environment cannot be read or was cleared.
+fn mark(pid: i32) -> Option<Vec<u8>> {
+    let mut environment = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(1 << 20).read_to_end(&mut environment).ok()?;
+    let mut variables = environment.split(|byte| *byte == 0);
+    let value = variables.find_map(|variable| variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
+    Some(value.to_vec())
+}
