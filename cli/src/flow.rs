@@ -159,7 +159,7 @@ fn identity(flow: &Node) -> serde_json::Value {
             serde_json::Value::Object(map) => {
                 for (name, value) in map {
                     let secret = match name.as_str() {
-                        "config" => ["taskRunner", "values"].contains(&inside),
+                        "config" | "credentials" => ["taskRunner", "values"].contains(&inside),
                         "serviceAccount" => true,
                         _ => false,
                     };

@@ -235,6 +235,50 @@ pub(crate) fn config(
     Ok(Some(without_nulls(rendered)))
 }
 
+/// The option that holds a registry's password. It is given to the runner and kept nowhere.
+const CREDENTIALS: &str = "credentials";
+
+/// A task without its registry's credentials, for the journal.
+pub(crate) fn without_credentials(task: &Task) -> Task {
+    let mut options: serde_json::Value = serde_json::from_str(&task.options).unwrap_or_default();
+    match options.as_object_mut().and_then(|options| options.remove(CREDENTIALS)) {
+        Some(_) => Task {
+            options: options.to_string(),
+            ..task.clone()
+        },
+        None => task.clone(),
+    }
+}
+
+/// The same task with them, rendered anew.
+pub(crate) fn with_credentials(
+    task: Task,
+    declared: ScriptStep<'_>,
+    scope: &Scope,
+    renderer: &Renderer,
+) -> Result<Task, Problem> {
+    let Some(node) = declared.script.options.get(CREDENTIALS) else {
+        return Ok(task);
+    };
+    let renderer = &renderer.reading(scope.readable());
+    let credentials = node.to_json_with(&mut |text, place| {
+        let text = Text {
+            text: text.into(),
+            place: place.clone(),
+            what: format!("`taskRunner.{CREDENTIALS}` of task `{}`", declared.step.id),
+        };
+        renderer.render(&text, &scope.values)
+    })?;
+    let mut options: serde_json::Value = serde_json::from_str(&task.options).unwrap_or_default();
+    if let Some(options) = options.as_object_mut() {
+        options.insert(CREDENTIALS.to_owned(), credentials);
+    }
+    Ok(Task {
+        options: options.to_string(),
+        ..task
+    })
+}
+
 /// The namespace that a task names, rendered; none if it leaves that to the config.
 pub(crate) fn namespace(
     declared: ScriptStep<'_>,

@@ -172,7 +172,7 @@ impl Engine<'_> {
         let resumed = known.is_some();
         let task_run = match known {
             Some(task_run) => task_run,
-            None => self.prepare(declared, attempt, scope, &target).await?,
+            None => self.prepare(declared, attempt, scope.clone(), &target).await?,
         };
         let Some(request) = &task_run.request else {
             return Err(Error::Internal(format!("task run `{}` has no request", attempt.task)));
@@ -181,6 +181,7 @@ impl Engine<'_> {
         let sources = self.renderer.sources();
         let request = changed(request, |text| sources.reveal(text))
             .map_err(|fault| Error::Usage(format!("cannot go on with task `{}`: {fault}", attempt.task)))?;
+        let request = plan::with_credentials(request, declared, &scope, self.renderer)?;
         self.show(Report::Task {
             task: attempt.task.clone(),
             taskrun: names(attempt).task_run(),
@@ -249,7 +250,8 @@ impl Engine<'_> {
         let planned = plan::plan(self.flow, declared, &names, &scope, self.renderer)?;
         files::stage(&planned.files, &self.folder.task_inputs(&attempt.task, attempt.number))?;
         let sources = self.renderer.sources();
-        let Ok(kept) = changed(&planned.task, |text| Ok::<_, Infallible>(sources.conceal(text)));
+        let kept = plan::without_credentials(&planned.task);
+        let Ok(kept) = changed(&kept, |text| Ok::<_, Infallible>(sources.conceal(text)));
         self.journal.borrow_mut().prepare(attempt, &kept)
     }
 

@@ -158,6 +158,41 @@ fn no_credential_reaches_the_state_folder_or_the_output() {
 }
 
 #[test]
+fn the_password_of_a_registry_reaches_the_runner_and_nothing_that_stays() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "flow.yaml",
+        "
+id: f
+namespace: n
+tasks:
+  - id: t1
+    type: io.kestra.plugin.scripts.shell.Script
+    containerImage: busybox
+    taskRunner: {config: {masterUrl: https://ok}, credentials: {username: u, password: s3cret}}
+    script: |
+      say 1
+      wait
+",
+    );
+    let mut run = sandbox.start(&["run", "flow.yaml", "--execution-id", "x"]);
+    run.await_line("line 1");
+    // The test's cluster shows what its runner got.
+    let pod = sandbox.path("state/executions/x/tasks/t1.1/outputs/pod");
+    assert!(std::fs::read_to_string(&pod).unwrap().contains("s3cret"));
+    run.signal("KILL");
+    run.wait();
+    for file in ["journal.db", "journal.db-wal"] {
+        let content = std::fs::read(sandbox.path("state").join(file)).unwrap_or_default();
+        assert!(!content.windows(6).any(|window| window == b"s3cret"), "{file}");
+    }
+    sandbox.let_go("x", "t1");
+    // The runner gets the same task again, or it would call it another one.
+    sandbox.podrun(&["attach", "x"]).expect(0);
+    assert!(!holds(&sandbox.path("state"), "s3cret"));
+}
+
+#[test]
 fn refusals_of_the_cluster_have_their_codes_and_leave_the_execution_unfinished() {
     let sandbox = Sandbox::new();
     for (kind, code, state) in [
