@@ -236,7 +236,7 @@ pub(crate) struct Settings {
 #[derive(Debug, Args)]
 pub(crate) struct Values {
     /// A YAML file of names and secrets for `secret('NAME')`, which others must not be able to read; secrets can also be in
-    /// variables SECRET_<NAME>, in Base64
+    /// variables SECRET_NAME, in Base64
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets: Option<PathBuf>,
     /// A YAML or JSON file of names and values for `kv('name')`

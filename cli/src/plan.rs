@@ -7,7 +7,8 @@ mod language;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use podrun_host::{Input, Task};
+use globset::GlobBuilder;
+use podrun_host::{Input, Origin, Outcome, OutputFile, Task};
 
 use self::language::{fail_fast, is_shell};
 
@@ -86,6 +87,13 @@ pub(crate) fn plan(
             }
         }
     };
+    if declared.script.namespace_files.is_some() {
+        let message = format!(
+            "`namespaceFiles` of task `{}` cannot be brought yet: list the files in `inputFiles`",
+            declared.step.id
+        );
+        return Err(Problem::new(&declared.script.image.place, message));
+    }
     let mut staging = Staging::default();
     for file in input_files(&declared.script.inputs, scope, renderer)? {
         let InputFile {
@@ -208,6 +216,41 @@ fn input_files<'a>(files: &'a InputFiles, scope: &Scope, renderer: &Renderer) ->
             Ok(files.collect())
         }
     }
+}
+
+/// The first required pattern that no file of the working directory matches.
+pub(crate) fn missing_output(
+    declared: ScriptStep<'_>,
+    outcome: &Outcome,
+    scope: &Scope,
+    renderer: &Renderer,
+) -> Result<Option<String>, Problem> {
+    let from_work = |file: &&OutputFile| file.origin == Origin::WorkingDir;
+    for output in declared.script.outputs.iter().filter(|output| output.required) {
+        let pattern = renderer.render(&output.pattern, &scope.values)?;
+        // As the runner understands patterns.
+        let glob = GlobBuilder::new(&pattern)
+            .literal_separator(true)
+            .build()
+            .map_err(|error| {
+                let message = format!(
+                    "{}: pattern `{pattern}` is not valid: {}",
+                    output.pattern.what,
+                    error.kind()
+                );
+                Problem::new(&output.pattern.place, message)
+            })?;
+        let matcher = glob.compile_matcher();
+        if !outcome
+            .files
+            .iter()
+            .filter(from_work)
+            .any(|file| matcher.is_match(&file.path))
+        {
+            return Ok(Some(pattern));
+        }
+    }
+    Ok(None)
 }
 
 /// The config of a task's runner, rendered; none if neither the flow nor a default has one.

@@ -57,10 +57,6 @@ impl Redactor {
     }
 
     /// The text without the secrets that are known.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "logs and the journal, which come next, use it")
-    )]
     pub(crate) fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = Cow::Borrowed(text);

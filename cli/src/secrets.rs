@@ -63,10 +63,6 @@ impl Secrets {
     }
 
     /// What hides the secrets that were used. It goes on learning.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "logs and the journal, which come next, use it")
-    )]
     pub(crate) fn redactor(&self) -> Redactor {
         self.redactor.clone()
     }

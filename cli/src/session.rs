@@ -14,6 +14,7 @@ use crate::error::{Error, named};
 use crate::expression::Renderer;
 use crate::flow::{self, Flow};
 use crate::journal::{Execution, Journal, Settings};
+use crate::redact::Redactor;
 use crate::secrets::Secrets;
 use crate::state::cache_dir;
 
@@ -25,9 +26,15 @@ pub(crate) fn renderer() -> Result<Renderer, Error> {
     Renderer::new().map_err(|error| Error::Internal(format!("failed to set up expressions: {error}")))
 }
 
-/// The same with the secrets and values of an execution.
-pub(crate) fn renderer_with(secrets: Option<&Path>, kv: Option<&Path>, renderer: &Renderer) -> Result<Renderer, Error> {
-    Ok(renderer.with(Arc::new(Secrets::load(secrets, kv)?)))
+/// The same with the secrets and values of an execution, and what hides those secrets.
+pub(crate) fn renderer_with(
+    secrets: Option<&Path>,
+    kv: Option<&Path>,
+    renderer: &Renderer,
+) -> Result<(Renderer, Redactor), Error> {
+    let secrets = Secrets::load(secrets, kv)?;
+    let redactor = secrets.redactor();
+    Ok((renderer.with(Arc::new(secrets)), redactor))
 }
 
 /// Read a flow with the operator's defaults.

@@ -68,7 +68,7 @@ fn places(arguments: &args::Doctor, access: &crate::access::Access) -> Result<Ve
     };
     let values = &arguments.values;
     let renderer = session::renderer()?;
-    let renderer = session::renderer_with(values.secrets.as_deref(), values.kv.as_deref(), &renderer)?;
+    let (renderer, _) = session::renderer_with(values.secrets.as_deref(), values.kv.as_deref(), &renderer)?;
     let flow = session::read_flow(file, arguments.defaults.as_deref(), &renderer)?;
     let inputs: [StoredInput; 0] = [];
     let scope = Scope::new(&flow, "doctor", now(), &inputs, &StateDir::open()?.execution("doctor"));

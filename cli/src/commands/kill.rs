@@ -121,7 +121,7 @@ async fn remove(
         } else {
             let settings = &execution.settings;
             let renderer = session::renderer()?;
-            let renderer = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
+            let (renderer, _) = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
             let flow = session::read_flow(&execution.source, execution.settings.defaults.as_deref(), &renderer)?;
             let folder = state.execution(&execution.id);
             let scope = engine::scope_so_far(&flow, &renderer, execution, &folder, journal)?;

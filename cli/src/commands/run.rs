@@ -14,6 +14,7 @@ use crate::interrupt::Interrupts;
 use crate::journal::{Attempt, Execution, Journal, NewExecution, Settings, State, now};
 use crate::lock::{Claim, holder};
 use crate::plan;
+use crate::redact::Redactor;
 use crate::report::Report;
 use crate::scope::Scope;
 use crate::session;
@@ -31,7 +32,7 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
     let renderer = session::renderer()?;
     let before = known.as_ref().map(|known| &known.settings);
     let (flow, settings) = session::open_flow(&arguments.flow, &arguments.settings, before, &renderer)?;
-    let renderer = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
+    let (renderer, redactor) = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
     let given = inputs::parse(&arguments.inputs)?;
     if let Some(execution) = known {
         session::same_flow(&flow, &execution)?;
@@ -39,7 +40,16 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
         if !given.is_empty() {
             inputs::same(&inputs::resolve(&flow.inputs, &given)?, &execution.inputs)?;
         }
-        return go_on(execution, settings, &flow, &renderer, &state, &mut journal, ui).await;
+        return go_on(
+            execution,
+            settings,
+            &flow,
+            (&renderer, &redactor),
+            &state,
+            &mut journal,
+            ui,
+        )
+        .await;
     }
     let inputs = inputs::resolve(&flow.inputs, &given)?;
     let runner = session::load_runner(settings.runner.as_deref()).await?;
@@ -75,7 +85,16 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
         ui.show(&[unfinished_warning(&other, &state)]);
     }
     let execution = session::execution(&journal, &id)?;
-    let result = drive(&execution, &flow, &renderer, &folder, &runner, &mut journal, ui).await;
+    let result = drive(
+        &execution,
+        &flow,
+        (&renderer, &redactor),
+        &folder,
+        &runner,
+        &mut journal,
+        ui,
+    )
+    .await;
     drop(claim);
     result
 }
@@ -88,9 +107,18 @@ pub(crate) async fn attach(arguments: &args::Attach, ui: &mut dyn Ui) -> Result<
     let renderer = session::renderer()?;
     let before = Some(&execution.settings);
     let (flow, settings) = session::open_flow(&execution.source, &arguments.settings, before, &renderer)?;
-    let renderer = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
+    let (renderer, redactor) = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
     session::same_flow(&flow, &execution)?;
-    go_on(execution, settings, &flow, &renderer, &state, &mut journal, ui).await
+    go_on(
+        execution,
+        settings,
+        &flow,
+        (&renderer, &redactor),
+        &state,
+        &mut journal,
+        ui,
+    )
+    .await
 }
 
 /// Take an execution up.
@@ -98,7 +126,7 @@ async fn go_on(
     mut execution: Execution,
     settings: Settings,
     flow: &Flow,
-    renderer: &Renderer,
+    rendering: (&Renderer, &Redactor),
     state: &StateDir,
     journal: &mut Journal,
     ui: &mut dyn Ui,
@@ -114,7 +142,7 @@ async fn go_on(
     // Whoever drove it before may have changed it until the claim was ours.
     execution.state = session::execution(journal, &execution.id)?.state;
     ui.show(&[begins(&execution.id, flow, true)]);
-    let result = drive(&execution, flow, renderer, &folder, &runner, journal, ui).await;
+    let result = drive(&execution, flow, rendering, &folder, &runner, journal, ui).await;
     drop(claim);
     result
 }
@@ -122,7 +150,7 @@ async fn go_on(
 async fn drive(
     execution: &Execution,
     flow: &Flow,
-    renderer: &Renderer,
+    (renderer, redactor): (&Renderer, &Redactor),
     folder: &ExecutionDir,
     runner: &Runner,
     journal: &mut Journal,
@@ -132,6 +160,7 @@ async fn drive(
     let parts = Parts {
         flow,
         renderer,
+        redactor,
         execution,
         folder,
         runner,

@@ -44,7 +44,11 @@ impl Engine<'_> {
                 }
                 let done = self.act(step, &self.view(&attempt, &step.id, at))?;
                 let time = u64::try_from(now()).unwrap_or_default();
-                let lines: Vec<LogLine> = done.lines.into_iter().map(|line| log_line(line, time)).collect();
+                let lines: Vec<LogLine> = done
+                    .lines
+                    .into_iter()
+                    .map(|(level, text)| log_line((level, self.redactor.redact(&text).into_owned()), time))
+                    .collect();
                 let outcome = outcome(done.failure, time);
                 self.journal
                     .borrow_mut()

@@ -1,5 +1,6 @@
 //! Follows one attempt of a task: stores what the runner says, then lets it go on, then shows it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use podrun_host::{Event, Level, Outcome, Run, Task};
@@ -10,6 +11,7 @@ use super::{Engine, Intent};
 use crate::error::Error;
 use crate::faults::{Point, reach};
 use crate::journal::TaskRun;
+use crate::redact::Redactor;
 use crate::report::{self, Report};
 
 /// How following ended.
@@ -39,6 +41,21 @@ pub(crate) fn is_kept(request: &Task, outcome: &Outcome) -> bool {
         Some(Value::String(when)) => when == "ON_SUCCESS" && !report::is_success(outcome),
         _ => false,
     }
+}
+
+/// An event without secrets in what it tells people. Values that a script publishes are for later tasks, and stay.
+fn hide(redactor: &Redactor, event: &Event) -> Event {
+    let mut event = event.clone();
+    let text = match &mut event {
+        Event::Log(line) => &mut line.message,
+        Event::Diagnostic(said) => &mut said.message,
+        Event::Ended(outcome) => &mut outcome.message,
+        _ => return event,
+    };
+    if let Cow::Owned(hidden) = redactor.redact(text) {
+        *text = hidden;
+    }
+    event
 }
 
 /// What the runner could not clean up, if it says so after the outcome: only that follows an outcome.
@@ -94,17 +111,17 @@ impl Engine<'_> {
                         over = true;
                         break;
                     };
-                    complaint = stuck(&batch.events, ended.is_some()).or(complaint);
-                    for event in &batch.events {
+                    let events: Vec<Event> = batch.events.iter().map(|event| hide(self.redactor, event)).collect();
+                    complaint = stuck(&events, ended.is_some()).or(complaint);
+                    for event in &events {
                         if let Event::Ended(outcome) = event {
                             ended = Some(Box::new(outcome.clone()));
                         }
                     }
                     self.journal
                         .borrow_mut()
-                        .record(task_run.id, &batch.events, batch.cursor.as_deref())?;
-                    let reports: Vec<Report> = batch
-                        .events
+                        .record(task_run.id, &events, batch.cursor.as_deref())?;
+                    let reports: Vec<Report> = events
                         .iter()
                         .filter_map(|event| report::of_event(&task_run.attempt.task, task_run.attempt.number, event))
                         .collect();
@@ -125,13 +142,12 @@ impl Engine<'_> {
             });
         }
         match (run.outcome().await, ended) {
-            (Ok(outcome), Some(_)) => {
+            (Ok(_), Some(outcome)) => {
                 let left = match complaint {
                     _ if is_kept(request, &outcome) => Left::Kept,
                     Some(message) => Left::Stuck(message),
                     None => Left::Nothing,
                 };
-                let outcome = Box::new(outcome);
                 Ok(Followed::Ended { outcome, left })
             }
             // What was promised counts; cleaning up is made good later.

@@ -27,6 +27,7 @@ use crate::flow::{Flow, ScriptStep};
 use crate::interrupt::{Interrupts, QUESTION, Wish};
 use crate::journal::{Attempt, Execution, Journal, State};
 use crate::plan::{self, Names};
+use crate::redact::Redactor;
 use crate::report::Report;
 use crate::scope::{Finished, Scope};
 use crate::state::ExecutionDir;
@@ -51,6 +52,7 @@ enum Intent {
 pub(crate) struct Engine<'a> {
     flow: &'a Flow,
     renderer: &'a Renderer,
+    redactor: &'a Redactor,
     execution: &'a Execution,
     folder: &'a ExecutionDir,
     runner: &'a Runner,
@@ -68,6 +70,8 @@ pub(crate) struct Engine<'a> {
 pub(crate) struct Parts<'a> {
     pub(crate) flow: &'a Flow,
     pub(crate) renderer: &'a Renderer,
+    /// Knows the secrets that the renderer was asked for.
+    pub(crate) redactor: &'a Redactor,
     pub(crate) execution: &'a Execution,
     pub(crate) folder: &'a ExecutionDir,
     pub(crate) runner: &'a Runner,
@@ -80,6 +84,7 @@ pub(crate) async fn drive(parts: Parts<'_>, interrupts: &mut Interrupts) -> Resu
     let Parts {
         flow,
         renderer,
+        redactor,
         execution,
         folder,
         runner,
@@ -91,6 +96,7 @@ pub(crate) async fn drive(parts: Parts<'_>, interrupts: &mut Interrupts) -> Resu
     let engine = Engine {
         flow,
         renderer,
+        redactor,
         execution,
         folder,
         runner,

@@ -138,6 +138,7 @@ impl Engine<'_> {
             .outcome
             .clone()
             .ok_or_else(|| Error::Internal("a settled task has an outcome".into()))?;
+        let outcome = self.complete(declared, outcome, scope)?;
         self.conclude(&task_run, &outcome, true)?;
         let kept = task_run
             .request
@@ -201,9 +202,10 @@ impl Engine<'_> {
             .start(&target, request.clone(), folders, task_run.cursor.clone());
         match self.follow(run, &task_run, &request).await {
             Ok(Followed::Ended { outcome, left }) => {
+                let outcome = self.complete(declared, *outcome, &scope)?;
                 self.conclude(&task_run, &outcome, false)?;
                 self.note_left(&task_run, left)?;
-                Ok(Attempted::Ended(Box::new(task_run), *outcome))
+                Ok(Attempted::Ended(Box::new(task_run), outcome))
             }
             Ok(Followed::Detached) => Ok(Attempted::Closing(Ended::Detached)),
             Err(error) => {
@@ -214,6 +216,18 @@ impl Engine<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// A success without a file that was required is none.
+    fn complete(&self, declared: ScriptStep<'_>, mut outcome: Outcome, scope: &Scope) -> Result<Outcome, Error> {
+        if report::is_success(&outcome)
+            && let Some(pattern) = plan::missing_output(declared, &outcome, scope, self.renderer)?
+        {
+            outcome.status = Status::Failed;
+            outcome.reason = Some("output-missing".to_owned());
+            outcome.message = format!("no file in the working directory matches `{pattern}`, which is required");
+        }
+        Ok(outcome)
     }
 
     /// Whether an attempt that could not be followed may have something in the cluster.

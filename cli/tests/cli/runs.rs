@@ -193,6 +193,28 @@ tasks:
 }
 
 #[test]
+fn secrets_in_what_is_logged_are_hidden_where_it_is_shown_and_where_it_is_kept() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "flow.yaml",
+        "
+id: f
+namespace: n
+tasks:
+  - {id: log, type: io.kestra.plugin.core.log.Log, message: \"the token is {{ secret('TOKEN') }}.\"}
+",
+    );
+    let mut command = sandbox.command(&["run", "flow.yaml", "--execution-id", "x"]);
+    let run = finished(command.env("SECRET_TOKEN", "czNjcmV0LW90aGVy")).expect(0);
+    assert!(run.out.contains("log | the token is ***."), "{}", run.out);
+    assert_eq!(
+        sandbox.podrun(&["logs", "x"]).expect(0).out,
+        "log | the token is ***.\n"
+    );
+    assert!(!holds(&sandbox.path("state"), "s3cret-other"));
+}
+
+#[test]
 fn refusals_of_the_cluster_have_their_codes_and_leave_the_execution_unfinished() {
     let sandbox = Sandbox::new();
     for (kind, code, state) in [

@@ -236,6 +236,25 @@ fn attempts_that_the_cluster_took_do_not_use_up_those_of_the_script() {
 }
 
 #[test]
+fn a_required_file_that_is_missing_is_a_failure_also_when_the_execution_is_taken_up() {
+    let wants = |pattern: &str| {
+        let text =
+            format!("tasks:\n  - {{id: t, SCRIPT, script: 'keep text b.txt', outputFiles: [c.txt, {pattern}]}}\n");
+        flow(&text)
+    };
+    wants("'*.txt'").podrun(&RUN).expect(0);
+    let sandbox = wants("{pattern: '*.txt', required: true}");
+    for _ in 0..2 {
+        let run = sandbox.podrun(&RUN).expect(1);
+        assert!(
+            run.out.contains("no file in the working directory matches `*.txt`"),
+            "{}",
+            run.out
+        );
+    }
+}
+
+#[test]
 fn a_stop_reaches_every_task_and_nothing_begins_after_it() {
     let sandbox = waiting();
     let mut run = sandbox.start(&RUN);
