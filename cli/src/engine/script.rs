@@ -98,13 +98,11 @@ impl Engine<'_> {
             return Ok(Some(ended));
         }
         let wait = u64::try_from(time.saturating_sub(now())).unwrap_or_default();
-        if wait >= 1000 {
-            self.show(Report::Retry {
-                task: attempt.task.clone(),
-                attempt: next.number,
-                milliseconds: wait,
-            });
-        }
+        self.show(Report::Retry {
+            task: attempt.task.clone(),
+            attempt: next.number,
+            milliseconds: wait,
+        });
         tokio::select! {
             () = tokio::time::sleep(std::time::Duration::from_millis(wait)) => {}
             () = self.wished() => {}

@@ -22,10 +22,22 @@ tasks:
       - cp in.txt out.txt; echo done
 "#;
 
+/// A task that does not run, and one that takes two attempts.
+const MORE: &str = r#"
+  - {id: never, type: io.kestra.plugin.core.log.Log, message: "no", runIf: "{{ false }}"}
+  - id: again
+    type: io.kestra.plugin.scripts.shell.Commands
+    containerImage: busybox
+    commands: ["exit {{ 2 - taskrun.attempt }}"]
+    retry: {type: constant, interval: PT0.1S, maxAttempts: 2}
+"#;
+
 /// The fields of each kind of line.
-const SHAPES: [(&str, &str); 14] = [
+const SHAPES: [(&str, &str); 16] = [
     ("execution", "flow id namespace resume resumed type"),
     ("task", "attempt image resumed task taskrun type"),
+    ("skipped", "task type"),
+    ("retry", "attempt milliseconds task type"),
     ("phase", "phase task type"),
     ("log", "attempt level lossy message partial source task time type"),
     ("progress", "done task total type what"),
@@ -36,7 +48,7 @@ const SHAPES: [(&str, &str); 14] = [
         "task-ended",
         "attempt details earlier exitCode files finished message phases reason retryable started status task type",
     ),
-    ("execution-ended", "id message state type"),
+    ("execution-ended", "id message outputs state type"),
     ("warning", "message type"),
     ("detached", "id resume type"),
     ("error", "exitCode message type"),
@@ -129,7 +141,10 @@ fn every_documented_type_occurs_and_has_its_shape() {
     assert_eq!((all.len(), &all[0]["exitCode"]), (1, &2.into()), "{all:?}");
 
     let big = FLOW.replace("tasks:", "inputs: [{id: big, type: FILE}]\ntasks:");
-    sandbox.write("flow.yaml", &big.replace("some content", "'{{ inputs.big }}'"));
+    sandbox.write(
+        "flow.yaml",
+        &format!("{}{MORE}", big.replace("some content", "'{{ inputs.big }}'").trim_end()),
+    );
     sandbox.write_noise("data", 3 << 20);
     all.extend(
         sandbox
