@@ -178,6 +178,8 @@ fn every_documented_type_occurs_and_has_its_shape() {
         .iter()
         .map(|report| report["type"].as_str().unwrap().into())
         .collect();
-    assert_eq!(seen, documented());
+    // What `validate`, `explain` and `render` print needs no cluster, and is tested in `cli/tests`.
+    let elsewhere = ["problem", "valid", "value", "pod"].map(str::to_owned).into();
+    assert_eq!(seen, &documented() - &elsewhere);
     sandbox.nothing_is_left();
 }
