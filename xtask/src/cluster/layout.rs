@@ -3,12 +3,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::network;
 use super::slot::Slot;
@@ -110,14 +112,17 @@ impl Cluster {
         Ok(clusters)
     }
 
-    /// Its name, which is also that of its node and of its control group.
+    /// Its name, which is also that of its node.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name of its control groups.
+    /// The name of its control groups and of its network. Both are the machine's, not the folder's: two clusters of one
+    /// name, each in a state folder of its own, must not share them, or their kubelets kill each other's pods.
     pub(crate) fn cgroup(&self) -> String {
-        format!("podrun-{}", self.name)
+        let digest = Sha256::digest(self.folder.as_os_str().as_bytes());
+        let place: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        format!("podrun-{}-{place}", self.name)
     }
 
     /// The folder that holds everything it has.
@@ -261,7 +266,18 @@ mod tests {
         for name in ["", "Dev", "a/b", "-a", "a-", "a.b", &"a".repeat(31)] {
             assert!(Cluster::named(name).is_err(), "{name}");
         }
-        assert_eq!(Cluster::named("test-42").unwrap().cgroup(), "podrun-test-42");
+    }
+
+    #[test]
+    fn clusters_of_one_name_in_two_folders_share_no_control_group() {
+        let cluster = |folder: &str| Cluster {
+            name: "test-42".to_owned(),
+            folder: folder.into(),
+        };
+        let one = cluster("/one/test-42").cgroup();
+        assert_eq!(one, cluster("/one/test-42").cgroup());
+        assert!(one.starts_with("podrun-test-42-"), "{one}");
+        assert_ne!(one, cluster("/other/test-42").cgroup());
     }
 
     #[test]
