@@ -29,6 +29,8 @@ pub(crate) const INIT: &str = "init-files";
 pub(crate) const SIDECAR: &str = "out-files";
 /// What the wrapper leaves as main's termination message when it stopped the script for its timeout.
 pub(crate) const TIMED_OUT: &str = "podrun:timed-out";
+/// What the runner leaves there before it stops the script, because the host may die before it hears of the end.
+pub(crate) const STOPPED: &str = "podrun:stopped";
 /// The volume of the working directory, the output directory and the status of the script.
 pub(crate) const FILES: &str = "files";
 /// The volume of the markers of the containers that move files.

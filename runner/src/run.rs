@@ -13,7 +13,7 @@ use crate::{
     inputs::Inputs,
     logs::Cursor,
     options::{Delete, Options},
-    pod::{Handle, INIT, MAIN, Plan, SIDECAR, Stored},
+    pod::{Handle, INIT, MAIN, Plan, SIDECAR, STOPPED, Stored},
     remove::delete,
     session::{Halt, Session},
     stage,
@@ -473,7 +473,10 @@ impl<'c> Ending<'c> {
                 Level::Info,
                 format!("stopping the script: TERM, and KILL after {} s", self.stored.grace),
             );
-            if !self.signal("TERM 1").await {
+            if !self
+                .signal(&format!("echo {STOPPED} >>/dev/termination-log; kill -TERM 1"))
+                .await
+            {
                 // Without a shell only the deletion of the pod reaches the program, and the files go with it.
                 self.session.phase(Phase::Terminating);
                 delete(self.cluster, self.watched.pod(), None).await?;
@@ -486,15 +489,15 @@ impl<'c> Ending<'c> {
             let grace = Duration::from_secs(u64::from(self.stored.grace) + 10);
             let ended = tokio::time::timeout(grace, self.follower.follow(&mut self.watched, &untimed)).await;
             if ended.is_err() {
-                self.signal("KILL -1").await;
+                self.signal("kill -KILL -1").await;
                 delete(self.cluster, self.watched.pod(), Some(1)).await?;
                 self.follower.follow(&mut self.watched, &untimed).await?;
             }
             return self.conclude_within(stop).await;
         }
-        if matches!(status::state(self.watched.pod(), MAIN), State::Ended(_)) {
-            // It was faster: its own end stands.
-            return self.conclude(None).await;
+        if let State::Ended(main) = status::state(self.watched.pod(), MAIN) {
+            // Unless an earlier call stopped it, it was faster, and its own end stands.
+            return self.conclude(status::was_stopped(&main).then_some(stop)).await;
         }
         let mut outcome = status::deleted(self.watched.pod());
         stopped(&mut outcome, stop, &self.stored);
@@ -515,11 +518,10 @@ impl<'c> Ending<'c> {
         Ok(outcome)
     }
 
-    /// Sends a signal inside main, through the shell that the script runs under.
-    async fn signal(&self, what: &str) -> bool {
+    /// Carries out a command that signals, inside main, in the shell that the script runs under.
+    async fn signal(&self, command: &str) -> bool {
         let Some(shell) = &self.stored.shell else { return false };
-        let command = format!("kill -{what}");
-        match Exec::start(self.cluster, self.watched.name(), MAIN, &[shell, "-c", &command]).await {
+        match Exec::start(self.cluster, self.watched.name(), MAIN, &[shell, "-c", command]).await {
             // The end of the container can cut the answer off.
             Ok(mut exec) => {
                 let _ = exec.finish().await;

@@ -3,7 +3,7 @@
 
 use crate::{
     contract::{Outcome, Phase, Status},
-    pod::{INIT, MAIN, SIDECAR, Stored, TIMED_OUT},
+    pod::{INIT, MAIN, SIDECAR, STOPPED, Stored, TIMED_OUT},
 };
 use k8s_openapi::{
     api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus},
@@ -268,13 +268,9 @@ fn ended(main: &ContainerStateTerminated, stored: &Stored) -> End<'static> {
         retryable,
         message,
     };
-    let marked = main
-        .message
-        .as_deref()
-        .is_some_and(|m| m.trim_end().ends_with(TIMED_OUT));
     if stored
         .timeout
-        .is_some_and(|timeout| marked && ran(main) + 1 >= i64::from(timeout))
+        .is_some_and(|timeout| says(main, TIMED_OUT) && ran(main) + 1 >= i64::from(timeout))
     {
         return End {
             status: Status::TimedOut,
@@ -317,6 +313,19 @@ fn ended(main: &ContainerStateTerminated, stored: &Stored) -> End<'static> {
         ),
         _ => failed("exit-code", false, format!("the script ended with exit code {code}")),
     }
+}
+
+/// Whether the runner was stopping the script when it ended. A script may say so itself: it matters only to a host that
+/// wants it stopped.
+pub(crate) fn was_stopped(main: &ContainerStateTerminated) -> bool {
+    says(main, STOPPED)
+}
+
+/// Whether a line of main's termination message is this mark.
+fn says(main: &ContainerStateTerminated, mark: &str) -> bool {
+    main.message
+        .as_deref()
+        .is_some_and(|message| message.lines().any(|line| line == mark))
 }
 
 /// Whether main ended, without success, after somebody asked for the pod's deletion.
@@ -563,7 +572,18 @@ mod tests {
             with(at(0, 10), json!({"exitCode": 143, "message": "podrun:timed-out\n"})),
             (Status::TimedOut, Some("deadline"), Some(143)),
         );
-        // A script cannot pretend that its time was up.
+        check(
+            with(
+                at(0, 10),
+                json!({"exitCode": 143, "message": "podrun:timed-out\npodrun:stopped\n"}),
+            ),
+            (Status::TimedOut, Some("deadline"), Some(143)),
+        );
+        // A script cannot pretend that its time was up, nor that somebody wanted it stopped.
+        check(
+            with(at(0, 5), json!({"exitCode": 1, "message": "podrun:stopped\n"})),
+            (Status::Failed, Some("exit-code"), Some(1)),
+        );
         check(
             with(at(0, 5), json!({"exitCode": 1, "message": "podrun:timed-out\n"})),
             (Status::Failed, Some("exit-code"), Some(1)),

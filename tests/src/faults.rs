@@ -11,4 +11,4 @@ mod scenario;
 pub use audit::{Audit, Created, Deleted};
 pub use place::{Place, Podrun, variable};
 pub use proxy::{Harm, Moment, Proxy, Target, Trap};
-pub use scenario::{Kill, LINES, Scenario, Way};
+pub use scenario::{Ending, Kill, LINES, Scenario, Way};

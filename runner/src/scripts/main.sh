@@ -9,7 +9,7 @@ trap 'stop=1; kill -TERM ${all:-$child}' TERM
 child=$!
 exec >/dev/null 2>&1
 if [ "$timeout" != 0 ]; then
-  (trap - TERM; sleep "$timeout" && { echo podrun:timed-out >/dev/termination-log; kill -TERM $$; }) &
+  (trap - TERM; sleep "$timeout" && { echo podrun:timed-out >>/dev/termination-log; kill -TERM $$; }) &
 fi
 wait $child
 code=$?

@@ -39,6 +39,17 @@ pub enum Kill {
     Request(Trap),
     /// This long after it was seen to enter a phase of the journal, by SIGKILL.
     Phase(&'static str, Duration),
+    /// When `podrun kill` has made it stop the script and the request with the signal is at this point, by SIGKILL.
+    Stop(Moment),
+}
+
+/// How the task is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The script comes to its end.
+    Itself,
+    /// The script waits until it is stopped.
+    Stopped,
 }
 
 /// A task and its host.
@@ -50,11 +61,12 @@ pub struct Scenario {
     proxy: Proxy,
     folder: TempDir,
     content: Vec<u8>,
+    ending: Ending,
 }
 
 impl Scenario {
     /// Lays out the flow, the input and the way to the cluster.
-    pub async fn new(place: &Place, id: &str, way: Way) -> Result<Self> {
+    pub async fn new(place: &Place, id: &str, way: Way, ending: Ending) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let proxy = Proxy::start(place).await?;
         place.kubeconfig(&folder.path().join("kubeconfig"), Some(&proxy))?;
@@ -65,13 +77,14 @@ impl Scenario {
         let mut random = fastrand::Rng::with_seed(id.bytes().map(u64::from).sum());
         let content: Vec<u8> = (0..size).map(|_| random.u8(..)).collect();
         fs::write(folder.path().join("data.bin"), &content)?;
-        fs::write(folder.path().join("flow.yaml"), flow(limit))?;
+        fs::write(folder.path().join("flow.yaml"), flow(limit, ending))?;
         Ok(Self {
             id: id.to_owned(),
             podrun: Podrun::new(folder.path())?,
             proxy,
             folder,
             content,
+            ending,
         })
     }
 
@@ -133,6 +146,23 @@ impl Scenario {
                 self.kill_when(command, None, async |phases: &mut Phases| {
                     phases.begins(phase).await;
                     tokio::time::sleep(delay).await;
+                })
+                .await
+            }
+            Kill::Stop(moment) => {
+                let trap = Trap {
+                    target: Target::Exec("main"),
+                    number: 1,
+                    moment,
+                };
+                self.proxy.set(trap);
+                self.kill_when(command, Some(trap), async |phases: &mut Phases| {
+                    phases.says(&last_line()).await;
+                    // It waits for the host, and would see to the pod itself as soon as the host is dead.
+                    let mut kill = Command::from(self.podrun.command(&["kill", &self.id]));
+                    let kill = kill.kill_on_drop(true).stderr(Stdio::null()).spawn();
+                    self.proxy.caught().await;
+                    drop(kill);
                 })
                 .await
             }
@@ -245,8 +275,12 @@ impl Scenario {
     /// Runs the same command again, to its end, and checks everything that can be seen from here.
     pub async fn go_on(&self) -> Result<()> {
         let output = within(self.command().output()).await?;
+        let (code, state) = match self.ending {
+            Ending::Itself => (0, "succeeded"),
+            Ending::Stopped => (130, "cancelled"),
+        };
         ensure!(
-            output.status.success(),
+            output.status.code() == Some(code),
             "{}: the same command did not go on: {}\n{}",
             self.id,
             output.status,
@@ -255,7 +289,7 @@ impl Scenario {
         let logs = Command::from(self.podrun.command(&["logs", &self.id, "--quiet"]))
             .output()
             .await?;
-        let expected: String = (1..=LINES).map(|line| format!("line {line} of {LINES}\n")).collect();
+        let expected: String = (1..=LINES).map(|number| line(number) + "\n").collect();
         let found = String::from_utf8_lossy(&logs.stdout);
         ensure!(
             found == expected,
@@ -283,11 +317,7 @@ impl Scenario {
         let ps = Command::from(self.podrun.command(&["ps", "--json"])).output().await?;
         let row: Value = serde_json::from_slice(&ps.stdout)
             .with_context(|| format!("`ps` lists not one execution: {}", String::from_utf8_lossy(&ps.stdout)))?;
-        ensure!(
-            row["state"] == "succeeded" && row["process"].is_null(),
-            "{}: {row}",
-            self.id
-        );
+        ensure!(row["state"] == state && row["process"].is_null(), "{}: {row}", self.id);
         let kept = self.journal()?.context("the journal forgot the task")?;
         ensure!(
             kept.cleaned,
@@ -396,8 +426,8 @@ struct Kept {
     ended: Option<String>,
 }
 
-/// The phases that the program tells of, one JSON object a line.
-struct Phases(mpsc::UnboundedReceiver<String>);
+/// The phases and the log lines that the program tells of, one JSON object a line.
+struct Phases(mpsc::UnboundedReceiver<Value>);
 
 impl Phases {
     /// Reads everything from now on: a program whose output nobody reads stands still.
@@ -406,21 +436,28 @@ impl Phases {
         tokio::spawn(async move {
             let mut lines = BufReader::new(stdout).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                let report: Value = serde_json::from_str(&line).unwrap_or_default();
-                if let ("phase", Some(phase)) = (report["type"].as_str().unwrap_or_default(), report["phase"].as_str())
-                {
-                    // Nobody may want to know.
-                    let _ = sender.send(phase.to_owned());
-                }
+                // Nobody may want to know.
+                let _ = sender.send(serde_json::from_str(&line).unwrap_or_default());
             }
         });
         Self(receiver)
     }
 
     /// Returns when the phase begins; never if it does not.
-    async fn begins(&mut self, wanted: &str) {
-        while let Some(phase) = self.0.recv().await {
-            if phase == wanted {
+    async fn begins(&mut self, phase: &str) {
+        self.until(|report| report["type"] == "phase" && report["phase"] == phase)
+            .await;
+    }
+
+    /// Returns when the script has written the line.
+    async fn says(&mut self, line: &str) {
+        self.until(|report| report["type"] == "log" && report["message"] == line)
+            .await;
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&Value) -> bool) {
+        while let Some(report) = self.0.recv().await {
+            if wanted(&report) {
                 return;
             }
         }
@@ -472,7 +509,21 @@ fn difference(expected: &str, found: &str) -> String {
     format!("{} lines of {}; {first}", count(found), count(expected))
 }
 
-fn flow(inline_limit: usize) -> String {
+/// What the script writes.
+fn line(number: usize) -> String {
+    format!("line {number} of {LINES}")
+}
+
+/// The output file is complete before this.
+fn last_line() -> String {
+    line(LINES)
+}
+
+fn flow(inline_limit: usize, ending: Ending) -> String {
+    let end = match ending {
+        Ending::Itself => "true",
+        Ending::Stopped => "sleep 3600",
+    };
     format!(
         r#"id: faults
 namespace: podrun.tests
@@ -493,13 +544,14 @@ tasks:
       - out.bin
     commands:
       - |
+        cp data.bin out.bin
         i=1
         while [ $i -le {LINES} ]; do
           echo "line $i of {LINES}"
           [ $((i % 20)) != 0 ] || sleep 0.1
           i=$((i + 1))
         done
-        cp data.bin out.bin
+        {end}
 "#
     )
 }

@@ -1,13 +1,13 @@
 //! Answers of the API server go wrong on their way, and the host lives on.
 
 use anyhow::Result;
-use podrun_tests::faults::{Harm, Scenario, Target, Way};
+use podrun_tests::faults::{Ending, Harm, Scenario, Target, Way};
 
 use crate::trials::Trials;
 
 /// One run through a proxy that does harm to `times` answers.
 async fn harmed(trials: &Trials, id: &str, way: Way, harm: (Target, usize, Harm)) -> Result<Scenario> {
-    let (scenario, _slot) = trials.scenario(id, way).await?;
+    let (scenario, _slot) = trials.scenario(id, way, Ending::Itself).await?;
     let (target, times, harm) = harm;
     scenario.harm(target, times, harm);
     scenario.go_on().await?;
@@ -59,7 +59,7 @@ async fn an_upload_that_breaks_is_resumed_and_not_restarted() {
 async fn a_file_that_does_not_arrive_whole_is_no_output_and_stays_in_its_pod() {
     let trials = Trials::new("missed");
     let missed = async {
-        let (scenario, _slot) = trials.scenario("missed", Way::Exec).await?;
+        let (scenario, _slot) = trials.scenario("missed", Way::Exec, Ending::Itself).await?;
         // As often as a call tries; the next call finds a network without harm.
         scenario.harm(Target::Exec("out-files"), 4, Harm::Damaged(1_500_000));
         scenario.miss_outputs().await?;

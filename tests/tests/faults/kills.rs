@@ -146,6 +146,18 @@ async fn killed_around_each_write_to_the_api_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs cluster"]
+async fn killed_around_the_signal_that_stops_a_script() {
+    let trials = Trials::new("signals");
+    let results = tokio::join!(
+        trials.trial("signal-before", Way::Inline, Kill::Stop(Moment::Before)),
+        trials.trial("signal-after", Way::Inline, Kill::Stop(Moment::After)),
+    );
+    let scenario = |result: Result<(Scenario, _)>| result.map(|(scenario, _)| scenario);
+    trials.close(vec![scenario(results.0), scenario(results.1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cluster"]
 async fn killed_at_random_moments_of_each_phase() {
     let count = if variable("PODRUN_TEST_FULL").is_ok() { 10 } else { 4 };
     let seed = std::env::var("PODRUN_TEST_SEED")

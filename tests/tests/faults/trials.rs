@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use podrun_tests::faults::{Audit, Kill, Place, Scenario, Way, variable};
+use podrun_tests::faults::{Audit, Ending, Kill, Place, Scenario, Way, variable};
 use podrun_tests::skip;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -34,14 +34,23 @@ impl Trials {
     }
 
     /// A task that nothing has happened to yet, and the right to run it.
-    pub(crate) async fn scenario(&self, id: &str, way: Way) -> Result<(Scenario, SemaphorePermit<'static>)> {
+    pub(crate) async fn scenario(
+        &self,
+        id: &str,
+        way: Way,
+        ending: Ending,
+    ) -> Result<(Scenario, SemaphorePermit<'static>)> {
         let slot = SLOTS.acquire().await?;
-        Ok((Scenario::new(&self.place, id, way).await?, slot))
+        Ok((Scenario::new(&self.place, id, way, ending).await?, slot))
     }
 
     /// One death and one more call. With the phase that the journal knew at the death, if there was one.
     pub(crate) async fn trial(&self, id: &str, way: Way, kill: Kill) -> Result<(Scenario, Option<String>)> {
-        let (scenario, _slot) = self.scenario(id, way).await?;
+        let ending = match kill {
+            Kill::Stop(_) => Ending::Stopped,
+            Kill::Barrier(_) | Kill::Request(_) | Kill::Phase(..) => Ending::Itself,
+        };
+        let (scenario, _slot) = self.scenario(id, way, ending).await?;
         let died = scenario.die(kill).await?;
         let phase = if died { scenario.phase()? } else { None };
         scenario.go_on().await?;
