@@ -4,6 +4,8 @@
 //! carries the checksum of its content cannot be half written: a file that is cut short or damaged is found out, removed
 //! and compiled again. Files are written under another name and renamed, so that two processes may fill one cache.
 //!
+//! The files that were used last are kept; others, of versions that nobody loads any more, go when one is added.
+//!
 //! Compiled code is trusted like a program, so the folder must be its user's own. It is created with mode 0700; one
 //! that somebody else owns or may write to is refused.
 
@@ -12,6 +14,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -79,7 +82,11 @@ impl Cache {
                 continue;
             }
             match load(engine, &entry.path()) {
-                Ok(component) => return Some(component),
+                Ok(component) => {
+                    // If this fails, the file merely counts as unused.
+                    let _ = File::open(entry.path()).and_then(|file| file.set_modified(SystemTime::now()));
+                    return Some(component);
+                }
                 Err(why) => {
                     tracing::warn!(
                         "compiled component `{}` is compiled again: {why}",
@@ -100,11 +107,31 @@ impl Cache {
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(compiled)?;
         file.persist(&path)?;
+        self.trim();
         Ok(path)
+    }
+
+    /// Removes all but the files that were used last. One that a process has mapped lives on until it is unmapped.
+    fn trim(&self) {
+        let used = |entry: fs::DirEntry| {
+            let path = entry.path();
+            let ours = path.extension().is_some_and(|extension| extension == &SUFFIX[1..]);
+            ours.then_some((entry.metadata().ok()?.modified().ok()?, path))
+        };
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut files: Vec<_> = entries.filter_map(used).collect();
+        files.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, path) in files.iter().skip(KEPT) {
+            // If it stays, the next one that is added tries again.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
 const SUFFIX: &str = ".cwasm";
+
+/// How many compiled components are kept. Each takes more than twice the room of the component itself.
+const KEPT: usize = 8;
 
 /// What comes before the checksum in a compiled component's name.
 fn stem(engine: &Engine, wasm: &[u8]) -> String {
@@ -192,6 +219,33 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().ino(), written, "it was compiled again");
         cache.component(&engine, OTHER).unwrap();
         assert_eq!(files(&cache).len(), 2);
+    }
+
+    #[test]
+    fn those_used_last_are_kept() {
+        let (_folder, cache, first) = filled();
+        let long_ago = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let age = |file: &Path| File::open(file).unwrap().set_modified(long_ago).unwrap();
+        age(&first);
+        cache.component(&Engine::default(), OTHER).unwrap();
+        let [second] = files(&cache)
+            .into_iter()
+            .filter(|file| *file != first)
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap();
+        age(&second);
+        let foreign = cache.folder.join("foreign");
+        fs::write(&foreign, "").unwrap();
+        // It is used again, the other one is not.
+        cache.component(&Engine::default(), EMPTY).unwrap();
+        for number in 1..KEPT {
+            cache.store(&format!("{number}."), b"later").unwrap();
+        }
+        let left = files(&cache);
+        assert!(left.contains(&first) && left.contains(&foreign), "{left:?}");
+        assert!(!left.contains(&second), "{left:?}");
+        assert_eq!(left.len(), KEPT + 1);
     }
 
     #[test]
