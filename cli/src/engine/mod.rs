@@ -4,8 +4,10 @@
 //! walking on is resuming. Tasks of a Parallel run in one thread as futures; nothing is borrowed from the journal or the
 //! screen across an await.
 
+mod attempts;
 mod core;
 mod follow;
+mod google;
 mod retry;
 mod script;
 mod tree;
@@ -18,6 +20,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 pub(crate) use follow::is_kept;
+pub(crate) use google::renew;
 
 use crate::access::Access;
 use crate::at::At;

@@ -203,11 +203,16 @@ impl Reader<'_> {
             }
             TaskKind::GkeCluster => {
                 let cluster: types::google::Cluster = part(node, owner)?;
+                let auth = google_auth(node, owner)?;
+                let Some(project) = cluster.cluster_project_id.or_else(|| auth.project.clone()) else {
+                    let message = format!("{owner} needs `clusterProjectId`: the Google project of the cluster");
+                    return Err(Problem::new(&node.place, message));
+                };
                 Kind::GkeCluster(Box::new(GkeCluster {
-                    auth: google_auth(node, owner)?,
+                    auth,
                     cluster: cluster.cluster_id,
                     zone: cluster.cluster_zone,
-                    project: cluster.cluster_project_id,
+                    project,
                 }))
             }
             TaskKind::OauthToken => Kind::OauthToken(google_auth(node, owner)?),

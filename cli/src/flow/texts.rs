@@ -60,8 +60,7 @@ impl Step {
             Kind::Return { format } => all.push(format.clone()),
             Kind::Fail { condition, message } => all.extend(condition.iter().chain(message).cloned()),
             Kind::GkeCluster(cluster) => {
-                all.push(cluster.cluster.clone());
-                all.extend(cluster.zone.iter().chain(&cluster.project).cloned());
+                all.extend([&cluster.cluster, &cluster.zone, &cluster.project].map(Text::clone));
                 auth(&cluster.auth, &mut all);
             }
             Kind::OauthToken(google) => auth(google, &mut all),
