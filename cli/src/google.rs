@@ -195,7 +195,7 @@ pub(crate) async fn cluster(credentials: &Credentials, asked: &Cluster) -> Resul
     client::check(&url, CONTAINER_VARIABLE)?;
     let client = Client::new()?;
     let scopes = [SCOPE.to_owned()];
-    let found: Found = repeated(async || {
+    let found: Found = repeated(|| async {
         let token = credentials.token(&client, &scopes).await?;
         client.get(&url, &token.value).await
     })
@@ -208,7 +208,7 @@ pub(crate) async fn cluster(credentials: &Credentials, asked: &Cluster) -> Resul
 }
 
 /// Ask again, with growing pauses, while that may help.
-async fn repeated<T>(ask: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
+async fn repeated<T, F: Future<Output = Result<T, Failure>>>(ask: impl Fn() -> F) -> Result<T, Failure> {
     let mut pause = PAUSE;
     for _ in 1..TRIES {
         match ask().await {

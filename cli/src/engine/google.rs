@@ -152,7 +152,7 @@ async fn ask(
             Kind::OauthToken(auth) => {
                 let scopes = auth.scopes.iter().map(render).collect::<Result<Vec<_>, _>>()?;
                 let key = key(auth, &render)?;
-                Ok::<_, Error>(match credentials(key) {
+                Ok::<_, Error>(match credentials(key.as_deref()) {
                     Ok(credentials) => google::token(&credentials, &scopes).await.map(|token| {
                         renderer.sources().mint(name, &token.value);
                         token.outputs()
@@ -167,7 +167,7 @@ async fn ask(
                     name: render(&cluster.cluster)?,
                 };
                 let key = key(&cluster.auth, &render)?;
-                Ok(match credentials(key) {
+                Ok(match credentials(key.as_deref()) {
                     Ok(credentials) => google::cluster(&credentials, &asked).await.inspect(|outputs| {
                         let client_key = outputs.get("masterAuth").and_then(|auth| auth.get("clientKey"));
                         let client_key = client_key.and_then(Value::as_str).unwrap_or_default();
@@ -196,9 +196,9 @@ fn key(
 }
 
 /// Those of the key that a task names, else those of the machine.
-fn credentials(key: Option<String>) -> Result<Credentials, Failure> {
+pub(super) fn credentials(key: Option<&str>) -> Result<Credentials, Failure> {
     match key {
-        Some(json) => Credentials::from_key(&json),
+        Some(json) => Credentials::from_key(json),
         None => Credentials::from_environment(),
     }
 }

@@ -205,6 +205,26 @@ pub(crate) struct Script {
     pub(crate) options: Node,
     /// How to reach the cluster, if the flow or a default says so.
     pub(crate) config: Option<Node>,
+    /// Where the tokens for that cluster come from, if not from the config.
+    pub(crate) tokens: Option<TokenProvider>,
+}
+
+/// A task that is asked for a token whenever the cluster needs one.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenProvider {
+    pub(crate) task: Provided,
+    /// An expression over what the task gives back.
+    pub(crate) output: Text,
+    /// Milliseconds for which a token is used.
+    pub(crate) cache: u64,
+}
+
+/// What gives tokens.
+#[derive(Clone, Debug)]
+pub(crate) enum Provided {
+    Google(GoogleAuth),
+    /// Rendered each time.
+    Expression(Text),
 }
 
 /// What the script is written in.
@@ -276,6 +296,21 @@ pub(crate) struct GoogleAuth {
 pub(crate) struct ScriptStep<'a> {
     pub(crate) step: &'a Step,
     pub(crate) script: &'a Script,
+}
+
+impl TokenProvider {
+    /// What the task gives back, with other values.
+    pub(crate) fn sample(&self) -> serde_json::Map<String, serde_json::Value> {
+        let token = crate::google::Token {
+            value: "token".to_owned(),
+            expires: None,
+            scopes: Vec::new(),
+        };
+        match &self.task {
+            Provided::Google(_) => token.outputs(),
+            Provided::Expression(_) => serde_json::Map::from_iter([("value".to_owned(), "token".into())]),
+        }
+    }
 }
 
 impl Kind {

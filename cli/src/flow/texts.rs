@@ -1,6 +1,6 @@
 //! Every text of a task that may hold expressions.
 
-use super::model::{Code, GoogleAuth, InputFiles, Kind, Script, Step, Values};
+use super::model::{Code, GoogleAuth, InputFiles, Kind, Provided, Script, Step, Values};
 use super::values::texts_below;
 use crate::document::Node;
 use crate::expression::{Text, is_template};
@@ -35,6 +35,11 @@ impl Script {
         nested(&self.options, "taskRunner");
         if let Some(config) = &self.config {
             nested(config, "taskRunner.config");
+        }
+        match self.tokens.as_ref().map(|provider| &provider.task) {
+            Some(Provided::Google(google)) => auth(google, &mut all),
+            Some(Provided::Expression(text)) => all.push(text.clone()),
+            None => {}
         }
         all
     }

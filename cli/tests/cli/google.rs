@@ -209,3 +209,102 @@ fn without_any_credentials_it_is_said_where_they_are_looked_for() {
         assert!(run.out.contains(cure), "{}", run.out);
     }
 }
+
+/// A script with a provider of tokens; `CONFIG` stands for more of the config.
+const PROVIDED: &str = "
+id: f
+namespace: n
+tasks:
+  - id: pod
+    type: io.kestra.plugin.scripts.shell.Script
+    containerImage: busybox
+    script: SCRIPT
+    taskRunner:
+      config:
+        masterUrl: https://ok
+        oauthTokenProvider:
+          task: {type: io.kestra.plugin.gcp.auth.OauthAccessToken}
+          output: '{{ accessToken.tokenValue }}'CONFIG
+";
+
+fn provided(script: &str, config: &str) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let text = PROVIDED
+        .replace("SCRIPT", &format!("{script:?}"))
+        .replace("CONFIG", config);
+    sandbox.write("flow.yaml", &text);
+    sandbox
+}
+
+/// The tokens that a runner was given, each with whether it was told when that expires.
+fn given(sandbox: &Sandbox) -> Vec<(String, bool)> {
+    let one = |line: String| {
+        let credential: Value = serde_json::from_str(&line).unwrap();
+        let status = &credential["status"];
+        (
+            status["token"].as_str().unwrap().to_owned(),
+            status["expirationTimestamp"].is_string(),
+        )
+    };
+    logins(sandbox).into_iter().map(one).collect()
+}
+
+#[test]
+fn a_provider_gives_its_token_again_until_that_expires_or_is_refused() {
+    let google = google();
+    let sandbox = provided("login\nlogin\nlogin again\nlogin\nsay 1\nwait\nlogin", "");
+    let mut run = Sandbox::start_command(sandbox.command(&RUN).envs(google.environment()));
+    run.await_line("line 1");
+    sandbox.let_go("x", "pod");
+    let run = run.wait().expect(0);
+    let tokens = google.tokens();
+    assert_eq!(tokens.len(), 2, "{tokens:?}");
+    let [first, second] = [&tokens[0], &tokens[1]].map(|token| (token.clone(), true));
+    let expected = [first.clone(), first, second.clone(), second.clone(), second];
+    assert_eq!(given(&sandbox), expected);
+    for token in &tokens {
+        assert!(!run.out.contains(token) && !journal(&sandbox).contains(token));
+    }
+}
+
+#[test]
+fn a_token_that_expires_during_a_run_is_replaced_before() {
+    let google = google();
+    google.set_lifetime(30);
+    let sandbox = provided("login\nlogin\nlogin", "");
+    podrun(&sandbox, &google, &RUN).expect(0);
+    let given: Vec<String> = given(&sandbox).into_iter().map(|(token, _)| token).collect();
+    assert_eq!(given, google.tokens());
+    assert_eq!(given.len(), 3, "one was used that would have expired on its way");
+    // Without a cache every question is passed on, however long a token lives.
+    google.set_lifetime(3600);
+    let sandbox = provided("login\nlogin", "\n          cache: PT0S");
+    podrun(&sandbox, &google, &RUN).expect(0);
+    assert_eq!(google.tokens().len(), 5);
+}
+
+#[test]
+fn a_provider_may_be_an_expression() {
+    let sandbox = provided("login", "");
+    let text = std::fs::read_to_string(sandbox.path("flow.yaml")).unwrap();
+    let text = text
+        .replace(
+            "gcp.auth.OauthAccessToken",
+            "core.debug.Return, format: \"{{ secret('TOKEN') }}\"",
+        )
+        .replace("accessToken.tokenValue", "value");
+    sandbox.write("flow.yaml", &text);
+    // `s3cret`
+    finished(sandbox.command(&RUN).env("SECRET_TOKEN", "czNjcmV0")).expect(0);
+    assert_eq!(given(&sandbox), [("s3cret".to_owned(), false)]);
+}
+
+#[test]
+fn a_provider_without_a_token_is_what_the_call_ends_with() {
+    let google = google();
+    google.fail(u64::MAX);
+    let sandbox = provided("login\nfail denied", "");
+    let run = podrun(&sandbox, &google, &RUN).expect(3);
+    let expected = "`taskRunner.config.oauthTokenProvider` of task `pod`: the metadata server";
+    assert!(run.error.contains(expected), "{}", run.error);
+}
