@@ -17,6 +17,7 @@ mod cases;
 mod cluster;
 mod doors;
 pub mod faults;
+pub mod google;
 mod group;
 mod skips;
 mod trial;
