@@ -221,14 +221,10 @@ pluginDefaults:
     values: {containerImage: busybox, timeout: PT1M}";
         let schemas = Schemas::new();
         let operator = flow::read_defaults(Path::new("operator.yaml"), operator).unwrap();
-        let (_, tasks) = flow::read_with(
-            &schemas,
-            Path::new("flow.yaml"),
-            text,
-            &operator,
-            &Renderer::new().unwrap(),
-        )
-        .unwrap();
+        let renderer = Renderer::new().unwrap();
+        let tasks = flow::read_with(&schemas, Path::new("flow.yaml"), text, &operator, &renderer)
+            .unwrap()
+            .tasks;
         let lines: Vec<String> = explain(&tasks[0], &schemas)
             .iter()
             .map(|explained| {

@@ -27,19 +27,37 @@ use crate::expression::{Renderer, Text};
 use crate::types::check::check;
 use crate::types::{self, Schemas, input_type};
 
-/// Read a flow with its own defaults and the operator's.
-pub(crate) fn read(file: &Path, text: &str, operator: &[PluginDefault], renderer: &Renderer) -> Result<Flow, Problems> {
-    Ok(read_with(&Schemas::new(), file, text, operator, renderer)?.0)
+/// What a flow file says, and every mistake in it.
+pub(crate) struct Reading {
+    /// Without the tasks that could not be read.
+    pub(crate) flow: Flow,
+    /// What each task is after defaults.
+    pub(crate) tasks: Vec<Effective>,
+    pub(crate) problems: Vec<Problem>,
 }
 
-/// The same, checked against schemas that may also know the task runner, and with what each task is after defaults.
+impl Reading {
+    /// The flow and its tasks, if nothing is wrong with them.
+    pub(crate) fn sound(self, file: &Path) -> Result<(Flow, Vec<Effective>), Problems> {
+        Problems::or(self.problems, file, (self.flow, self.tasks))
+    }
+}
+
+/// Read a flow with its own defaults and the operator's.
+pub(crate) fn read(file: &Path, text: &str, operator: &[PluginDefault], renderer: &Renderer) -> Result<Flow, Problems> {
+    Ok(read_with(&Schemas::new(), file, text, operator, renderer)?
+        .sound(file)?
+        .0)
+}
+
+/// The same, checked against schemas that may also know the task runner, with as much as can be read of what is wrong.
 pub(crate) fn read_with(
     schemas: &Schemas,
     file: &Path,
     text: &str,
     operator: &[PluginDefault],
     renderer: &Renderer,
-) -> Result<(Flow, Vec<Effective>), Problems> {
+) -> Result<Reading, Problems> {
     let node = crate::document::parse(file, text)?;
     if !matches!(node.value, Value::Map(_)) {
         let message = format!("a flow is a mapping with `id` and `tasks`, not {}", node.kind());
@@ -84,7 +102,11 @@ pub(crate) fn read_with(
         identity: identity(&node),
     };
     problems.extend(names::check(&flow, items(&node, "inputs"), &unread, renderer));
-    Problems::or(problems, file, (flow, effective))
+    Ok(Reading {
+        flow,
+        tasks: effective,
+        problems,
+    })
 }
 
 /// Read the operator's defaults file.

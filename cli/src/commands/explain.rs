@@ -18,7 +18,7 @@ pub(crate) async fn explain(arguments: &args::Explain, json: bool) -> Result<End
     let renderer = session::renderer()?;
     let operator = session::read_defaults(arguments.defaults.as_deref())?;
     let text = std::fs::read_to_string(&arguments.flow).map_err(named("read", &arguments.flow))?;
-    let (_, tasks) = flow::read_with(&schemas, &arguments.flow, &text, &operator, &renderer)?;
+    let (_, tasks) = flow::read_with(&schemas, &arguments.flow, &text, &operator, &renderer)?.sound(&arguments.flow)?;
     let mut out = std::io::stdout().lock();
     for (index, task) in chosen(&tasks, arguments.task.as_deref())?.into_iter().enumerate() {
         let values = values_of(task, &schemas);

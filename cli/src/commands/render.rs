@@ -29,7 +29,7 @@ pub(crate) async fn render(arguments: &args::Render, json: bool) -> Result<Ended
     let renderer = session::renderer()?;
     let operator = session::read_defaults(arguments.defaults.as_deref())?;
     let text = std::fs::read_to_string(&arguments.flow).map_err(named("read", &arguments.flow))?;
-    let (flow, _) = flow::read_with(&schemas, &arguments.flow, &text, &operator, &renderer)?;
+    let (flow, _) = flow::read_with(&schemas, &arguments.flow, &text, &operator, &renderer)?.sound(&arguments.flow)?;
     let scripts = flow.scripts();
     let ids: Vec<&str> = scripts.iter().map(|declared| declared.step.id.as_str()).collect();
     if let Some(id) = &arguments.task

@@ -73,15 +73,19 @@ impl Validation {
         text: &str,
         operator: &[PluginDefault],
     ) -> Result<Result<Flow, crate::document::Problems>, Error> {
-        let flow = match flow::read_with(&self.schemas, file, text, operator, &self.renderer) {
-            Ok((flow, _)) => flow,
+        let mut reading = match flow::read_with(&self.schemas, file, text, operator, &self.renderer) {
+            Ok(reading) => reading,
             Err(problems) => return Ok(Err(problems)),
         };
-        let mut problems = Vec::new();
-        for declared in flow.scripts() {
-            problems.extend(self.script(&flow, declared).await?);
+        for declared in reading.flow.scripts() {
+            let found = self.script(&reading.flow, declared).await?;
+            let known: Vec<Place> = reading.problems.iter().map(|problem| problem.place().clone()).collect();
+            // What the schema says of a place is said already.
+            reading
+                .problems
+                .extend(found.into_iter().filter(|problem| !known.contains(problem.place())));
         }
-        Ok(crate::document::Problems::or(problems, file, flow))
+        Ok(reading.sound(file).map(|(flow, _)| flow))
     }
 
     /// What can be known to be wrong with a script without values for its expressions.

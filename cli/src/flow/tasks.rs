@@ -60,10 +60,14 @@ impl Reader<'_> {
         let owner = owner(node, "task");
         let kind = self.kind(node, &owner);
         let effective = kind.and_then(|kind| self.effective(node, kind, &owner));
+        let sound = self.problems.len() == before;
         let step = match (kind, &effective) {
-            (Some(kind), Some(effective)) if self.problems.len() == before => {
+            // One mistake does not hide another: a task without tasks inside is read as far as it can be.
+            (Some(kind), Some(effective)) if sound || !kind.kind.holds_tasks() => {
                 let read = self.read(effective, kind, &owner);
-                read.map_err(|problem| self.problems.push(problem)).ok()
+                // What reading stumbles over has been said if there are mistakes already.
+                read.map_err(|problem| self.problems.extend(sound.then_some(problem)))
+                    .ok()
             }
             _ => {
                 self.inner(effective.as_ref().unwrap_or(node));

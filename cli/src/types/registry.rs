@@ -33,6 +33,17 @@ pub(crate) enum TaskKind {
     OauthToken,
 }
 
+impl TaskKind {
+    /// Whether there are tasks inside.
+    pub(crate) fn holds_tasks(self) -> bool {
+        match self {
+            Self::Parallel | Self::Sequential | Self::ForEach | Self::If | Self::Switch => true,
+            Self::Commands(_) | Self::Script(_) | Self::Log | Self::Return | Self::Fail => false,
+            Self::GkeCluster | Self::OauthToken => false,
+        }
+    }
+}
+
 /// Languages: the part of the type's name, for people, what runs the script.
 const LANGUAGES: [(Language, &str, &str); 9] = [
     (Language::Shell, "shell", "shell"),
