@@ -14,7 +14,7 @@ use base64::Engine as _;
 use http::Uri;
 use kube::config::{ExecConfig, Kubeconfig};
 use proxy::Environment;
-use refused::REFUSED;
+pub(crate) use refused::REFUSED;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde::Deserialize;
 
