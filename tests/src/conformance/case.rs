@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -165,7 +166,10 @@ impl<'a> Call<'a> {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default();
             if path.is_file() && name != "expect.yaml" {
-                fs::copy(&path, folder.path().join(name))?;
+                let copy = folder.path().join(name);
+                fs::copy(&path, &copy)?;
+                // Files of secrets must be their owner's alone.
+                fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
             }
         }
         let defaults = case.file(expected.defaults.as_deref(), "defaults.yaml");

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::{Account, Watcher};
 use crate::Door;
-use crate::faults::{Place, variable};
+use crate::faults::{Place, Podrun, variable};
 
 /// The registry that asks who one is.
 const REGISTRY: &str = "private.podrun.test";
@@ -75,6 +75,7 @@ impl Stage {
     /// When the environment names no cluster, or it is not as `cargo xtask cluster` makes it.
     pub fn new() -> Result<Self> {
         let admin = variable("KUBECONFIG")?;
+        compile()?;
         let place = Place::new("conformance")?;
         let other = Place::new("conformance-other")?;
         place.kubectl(&["create", "serviceaccount", PULLER])?;
@@ -151,6 +152,16 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// Has `podrun` compile its component into its cache: many of them would do it at the same time otherwise.
+fn compile() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let output = Podrun::new(folder.path())?.command(&["schema"]).output()?;
+    if !output.status.success() {
+        bail!("podrun schema: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }
 
 /// Opens the registry if the cluster's own folder is known.
