@@ -181,9 +181,9 @@ impl TokenFile {
 }
 
 impl Credentials for TokenFile {
-    fn credential(&self, refused: bool) -> BoxFuture<'_, Option<Credential>> {
+    fn credential(&self, refused: bool) -> BoxFuture<'_, Result<Option<Credential>, podrun_host::Error>> {
         let credential = self.read(refused).map(Credential::BearerToken);
-        Box::pin(std::future::ready(credential))
+        Box::pin(std::future::ready(Ok(credential)))
     }
 }
 

@@ -386,6 +386,30 @@ impl Node {
             .filter(|node| !node.is_null())
     }
 
+    /// Remove an entry of a mapping; none if there was none but an explicit null.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Node> {
+        let Value::Map(entries) = &mut self.value else {
+            return None;
+        };
+        let index = entries.iter().position(|(key, _)| key.name == name)?;
+        Some(entries.remove(index).1).filter(|node| !node.is_null())
+    }
+
+    /// A mapping with a text that the program supplies, unless it has one of that name.
+    pub(crate) fn with(&self, name: &str, text: &str) -> Node {
+        let mut node = self.clone();
+        if node.get(name).is_none()
+            && let Value::Map(entries) = &mut node.value
+        {
+            let key = Key {
+                name: name.to_owned(),
+                place: Place::built_in(),
+            };
+            entries.push((key, Node::built_in(Value::Text(text.to_owned()))));
+        }
+        node
+    }
+
     /// The entries of a mapping; empty for other values.
     pub(crate) fn entries(&self) -> &[(Key, Node)] {
         match &self.value {

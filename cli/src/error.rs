@@ -35,6 +35,9 @@ pub(crate) enum Error {
         task: Option<String>,
         source: podrun_host::Error,
     },
+    /// What a task needs from elsewhere cannot be had now.
+    #[error("{0}")]
+    Unreachable(String),
     /// The cluster was found unable to run tasks.
     #[error("{0}")]
     Unfit(String),
@@ -100,7 +103,7 @@ pub(crate) fn exit_code(result: &Result<Ended, Error>) -> u8 {
         Ok(Ended::Cancelled) => 130,
         Ok(Ended::Detached) => 75,
         Err(Error::Problem(_) | Error::Problems(_) | Error::Usage(_) | Error::Named { .. }) => 2,
-        Err(Error::Unfit(_)) => 3,
+        Err(Error::Unreachable(_) | Error::Unfit(_)) => 3,
         Err(Error::Conflict(_)) => 4,
         Err(Error::Runner { source, .. }) => match source {
             Host::InvalidArgument(_) | Host::Folder { .. } => 2,

@@ -16,6 +16,7 @@ mod expression;
 mod faults;
 mod files;
 mod flow;
+mod google;
 mod inputs;
 mod interrupt;
 mod journal;

@@ -553,7 +553,7 @@ fn environment(declared: ScriptStep<'_>, render: &Render<'_>) -> Result<Vec<(Str
 }
 
 /// Seconds of an ISO 8601 duration, rounded up.
-fn seconds(duration: &str, text: &Text) -> Result<u32, Problem> {
+pub(crate) fn seconds(duration: &str, text: &Text) -> Result<u32, Problem> {
     let wrong = |reason: &str| {
         Problem::new(
             &text.place,

@@ -151,6 +151,15 @@ impl Scope {
         *place = value;
     }
 
+    /// True once [`Scope::add_value`] added what the task published at that place.
+    pub(crate) fn has_value(&self, task: &str, at: &At) -> bool {
+        let mut place = self.values.get("outputs");
+        for key in std::iter::once(task.to_owned()).chain(at.rounds.iter().map(Round::key)) {
+            place = place.and_then(|value| value.get(key));
+        }
+        place.is_some()
+    }
+
     /// The values for one attempt of a task.
     pub(crate) fn for_task(&self, task: &str, task_run: &str, attempt: u32, at: &At) -> Self {
         let mut scope = self.clone();

@@ -35,6 +35,8 @@ pub(crate) struct Secrets {
     redactor: Redactor,
     /// Secrets that were used, by name.
     used: Mutex<BTreeMap<String, String>>,
+    /// Credentials that tasks got, by names of their own. They are kept nowhere.
+    minted: Mutex<BTreeMap<String, String>>,
 }
 
 impl fmt::Debug for Secrets {
@@ -59,6 +61,7 @@ impl Secrets {
             variables,
             redactor: Redactor::default(),
             used: Mutex::default(),
+            minted: Mutex::default(),
         })
     }
 
@@ -98,6 +101,21 @@ impl Secrets {
         })
     }
 
+    /// A secret, or a credential that a task got.
+    fn known(&self, name: &str) -> Result<String, Fault> {
+        let Some(task) = name.strip_prefix(MINTED) else {
+            return self.secret(name);
+        };
+        let minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = || {
+            Fault(format!(
+                "the credential that task `{}` got is not kept",
+                task.escape_debug()
+            ))
+        };
+        minted.get(name).cloned().ok_or_else(gone)
+    }
+
     fn add_to_file(&self) -> &'static str {
         match self.has_file {
             true => "add it to the file given with `--secrets`",
@@ -119,10 +137,19 @@ impl Sources for Secrets {
         Ok(self.values.get(key).cloned())
     }
 
+    fn mint(&self, name: &str, credential: &str) {
+        if !credential.is_empty() {
+            self.redactor.add(credential);
+            let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
+            minted.insert(format!("{MINTED}{name}"), credential.to_owned());
+        }
+    }
+
     fn conceal(&self, text: &str) -> String {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
         let mut forms: Vec<(String, String)> = Vec::new();
-        for (name, secret) in used.iter() {
+        for (name, secret) in used.iter().chain(minted.iter()) {
             forms.push((secret.clone(), format!("{BEGIN}{name}{END}")));
             forms.push((STANDARD.encode(secret), format!("{BEGIN}{ENCODED}{name}{END}")));
         }
@@ -157,8 +184,8 @@ impl Sources for Secrets {
             let (name, after) = after.split_once(END).unwrap_or(("", after));
             revealed.push_str(&match (name, name.strip_prefix(ENCODED)) {
                 ("", _) => BEGIN.to_string(),
-                (_, Some(name)) => STANDARD.encode(self.secret(name)?),
-                (name, None) => self.secret(name)?,
+                (_, Some(name)) => STANDARD.encode(self.known(name)?),
+                (name, None) => self.known(name)?,
             });
             rest = after;
         }
@@ -172,6 +199,9 @@ const BEGIN: char = '\u{e000}';
 const END: char = '\u{e001}';
 /// Before the name of a secret that was there in Base64.
 const ENCODED: char = '\u{e002}';
+
+/// Before the name of a credential that a task got.
+const MINTED: char = '\u{e003}';
 
 /// A task with every text changed that may hold a secret.
 pub(crate) fn changed<E>(task: &Task, change: impl Fn(&str) -> Result<String, E>) -> Result<Task, E> {
@@ -195,7 +225,8 @@ pub(crate) fn changed<E>(task: &Task, change: impl Fn(&str) -> Result<String, E>
     })
 }
 
-fn deep<E>(value: Value, change: &impl Fn(&str) -> Result<String, E>) -> Result<Value, E> {
+/// A value with every text in it changed.
+pub(crate) fn deep<E>(value: Value, change: &impl Fn(&str) -> Result<String, E>) -> Result<Value, E> {
     Ok(match value {
         Value::String(text) => change(&text)?.into(),
         Value::Array(items) => {
@@ -311,6 +342,7 @@ mod tests {
                 .collect(),
             redactor: Redactor::default(),
             used: Mutex::default(),
+            minted: Mutex::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
     session::Session,
 };
 use http::{HeaderValue, Request, StatusCode, Uri};
+use jiff::{SignedDuration, Timestamp};
 use kube::{Client, client::Body};
 use std::{
     cell::{Cell, RefCell},
@@ -23,6 +24,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The same once a pod exists: an API server that is being upgraded is no reason to leave a script alone.
 const LONG_PATIENCE: Duration = Duration::from_secs(600);
+/// How long before it expires a credential is replaced, if it lives long enough.
+const MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is asked of the API server, for errors.
 #[derive(Clone, Copy, Debug)]
@@ -81,15 +84,17 @@ pub(crate) struct Cluster<'s> {
     namespace: String,
     way: Way,
     client: RefCell<Client>,
+    /// When the host is asked for another credential, if this one expires.
+    renewal: Cell<Option<Timestamp>>,
     patience: Cell<Duration>,
 }
 
 impl<'s> Cluster<'s> {
     /// Builds the client; nothing is sent yet.
     pub(crate) fn new(access: Access, namespace: String, session: &'s Session<'s>) -> Result<Self, Error> {
-        let identity = match access.identity {
+        let (identity, expires) = match access.identity {
             Identity::None => ask(session, false)?,
-            identity => identity,
+            identity => (identity, None),
         };
         let client = client(&access.server, &access.way, identity, &namespace)?;
         if access.way.insecure {
@@ -105,6 +110,7 @@ impl<'s> Cluster<'s> {
             namespace,
             way: access.way,
             client,
+            renewal: Cell::new(renewal(expires, Timestamp::now())),
             patience: Cell::new(PATIENCE),
         })
     }
@@ -138,6 +144,11 @@ impl<'s> Cluster<'s> {
         let mut renewed = false;
         let mut tries: u32 = 0;
         loop {
+            if self.renewal.get().is_some_and(|time| time <= Timestamp::now()) {
+                // Without another one this one is used until it is refused.
+                self.renewal.set(None);
+                self.renew(false);
+            }
             let error = match tokio::time::timeout(RESPONSE_TIMEOUT, call(self.client())).await {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => error,
@@ -145,7 +156,7 @@ impl<'s> Cluster<'s> {
             };
             if status(&error) == Some(StatusCode::UNAUTHORIZED) && !renewed {
                 renewed = true;
-                if self.renew() {
+                if self.renew(true) {
                     continue;
                 }
             }
@@ -178,15 +189,19 @@ impl<'s> Cluster<'s> {
     }
 
     /// Asks the host for another credential; false if it has none that works.
-    fn renew(&self) -> bool {
-        let Ok(identity) = ask(self.session, true) else {
+    fn renew(&self, refused: bool) -> bool {
+        let Ok((identity, expires)) = ask(self.session, refused) else {
             return false;
         };
         if matches!(identity, Identity::None) {
             return false;
         }
-        let client = client(&self.server, &self.way, identity, &self.namespace);
-        client.map(|client| *self.client.borrow_mut() = client).is_ok()
+        let Ok(client) = client(&self.server, &self.way, identity, &self.namespace) else {
+            return false;
+        };
+        *self.client.borrow_mut() = client;
+        self.renewal.set(renewal(expires, Timestamp::now()));
+        true
     }
 
     /// Turns a refusal into an error for people.
@@ -264,11 +279,18 @@ impl<'s> Cluster<'s> {
     }
 }
 
-fn ask(session: &Session<'_>, refused: bool) -> Result<Identity, Error> {
+fn ask(session: &Session<'_>, refused: bool) -> Result<(Identity, Option<Timestamp>), Error> {
     match session.host().authenticate(refused) {
         Some(credential) => config::from_credential(credential),
-        None => Ok(Identity::None),
+        None => Ok((Identity::None, None)),
     }
+}
+
+/// When to replace a credential: some time before it expires. None if it does not, or has.
+fn renewal(expires: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    let expires = expires?;
+    let left = expires.duration_since(now);
+    left.is_positive().then(|| expires - MARGIN.min(left / 2))
 }
 
 fn certificate_problem(error: &rustls::CertificateError) -> &'static str {
@@ -363,4 +385,23 @@ fn client(server: &Uri, way: &Way, identity: Identity, namespace: &str) -> Resul
             .map_err(BoxError::from),
         );
     Ok(Client::new(service, namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_replaced_before_it_expires() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let renewal = |seconds: i64| {
+            let at = renewal(Some(now + SignedDuration::from_secs(seconds)), now)?;
+            Some(at.duration_since(now).as_secs())
+        };
+        assert_eq!(super::renewal(None, now), None);
+        assert_eq!(renewal(3600), Some(3540));
+        assert_eq!(renewal(20), Some(10));
+        assert_eq!(renewal(0), None);
+        assert_eq!(renewal(-5), None);
+    }
 }

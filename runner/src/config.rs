@@ -12,6 +12,7 @@ use crate::{
 };
 use base64::Engine as _;
 use http::Uri;
+use jiff::Timestamp;
 use kube::config::{ExecConfig, Kubeconfig};
 use proxy::Environment;
 pub(crate) use refused::REFUSED;
@@ -313,8 +314,8 @@ fn identity(
     }
 }
 
-/// Turns what a host answered into an identity.
-pub(crate) fn from_credential(credential: Credential) -> Result<Identity, Error> {
+/// Turns what a host answered into an identity, and the time at which it expires if that is said.
+pub(crate) fn from_credential(credential: Credential) -> Result<(Identity, Option<Timestamp>), Error> {
     #[derive(Deserialize)]
     struct ExecCredential {
         status: Option<ExecStatus>,
@@ -325,11 +326,13 @@ pub(crate) fn from_credential(credential: Credential) -> Result<Identity, Error>
         token: Option<String>,
         client_certificate_data: Option<String>,
         client_key_data: Option<String>,
+        expiration_timestamp: Option<Timestamp>,
     }
     match credential {
-        Credential::BearerToken(t) => Ok(Identity::Token(token("bearer token", &t)?)),
+        Credential::BearerToken(t) => Ok((Identity::Token(token("bearer token", &t)?), None)),
         Credential::ClientCertificate((cert, key)) => {
-            certificate("client certificate", &cert, "client key", &key).map(|(c, k)| Identity::Certificate(c, k))
+            let (chain, key) = certificate("client certificate", &cert, "client key", &key)?;
+            Ok((Identity::Certificate(chain, key), None))
         }
         Credential::ExecCredential(text) => {
             let refuse = |why| {
@@ -339,12 +342,13 @@ pub(crate) fn from_credential(credential: Credential) -> Result<Identity, Error>
             };
             let parsed: ExecCredential = serde_json::from_str(&text).map_err(|_| refuse("is not JSON of that kind"))?;
             let status = parsed.status.ok_or_else(|| refuse("has no status"))?;
-            match (status.client_certificate_data, status.client_key_data, status.token) {
+            let identity = match (status.client_certificate_data, status.client_key_data, status.token) {
                 (Some(cert), Some(key), _) => certificate("clientCertificateData", &cert, "clientKeyData", &key)
-                    .map(|(c, k)| Identity::Certificate(c, k)),
-                (_, _, Some(t)) => Ok(Identity::Token(token("token", &t)?)),
-                _ => Err(refuse("has neither a token nor a certificate with its key")),
-            }
+                    .map(|(c, k)| Identity::Certificate(c, k))?,
+                (_, _, Some(t)) => Identity::Token(token("token", &t)?),
+                _ => return Err(refuse("has neither a token nor a certificate with its key")),
+            };
+            Ok((identity, status.expiration_timestamp))
         }
     }
 }
@@ -569,7 +573,11 @@ users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, com
     #[test]
     fn an_exec_credential_yields_a_token() {
         let credential = |s: &str| from_credential(Credential::ExecCredential(s.to_owned()));
-        assert!(matches!(credential(r#"{"status": {"token": "t"}}"#), Ok(Identity::Token(t)) if t == "t"));
+        let token = credential(r#"{"status": {"token": "t"}}"#).unwrap();
+        assert!(matches!(token, (Identity::Token(t), None) if t == "t"));
+        let expires = r#"{"status": {"token": "t", "expirationTimestamp": "2026-01-01T00:00:00Z"}}"#;
+        let expires = credential(expires).unwrap().1.unwrap();
+        assert_eq!(expires.to_string(), "2026-01-01T00:00:00Z");
         assert!(credential("oops").is_err_and(|e| e.to_string().contains("ExecCredential")));
         assert!(credential("{}").is_err());
     }
@@ -589,7 +597,7 @@ users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, com
             ("maxConcurrentRequests", "leave it out"),
             ("watchReconnectInterval", "leave it out"),
             ("inheritClusterConfig", "leave `config` out"),
-            ("oauthTokenProvider", "the host gets tokens"),
+            ("oauthTokenProvider", "other hosts leave `oauthToken` out"),
             ("password", "basic authentication"),
         ] {
             let message = refusal(&serde_json::json!({"masterUrl": "https://a", field: "c2VjcmV0"}).to_string());

@@ -18,6 +18,7 @@ mod cluster;
 pub mod conformance;
 mod doors;
 pub mod faults;
+pub mod google;
 mod group;
 mod skips;
 mod trial;

@@ -124,13 +124,16 @@ async fn remove(
             let (renderer, _) = session::renderer_with(settings.secrets.as_deref(), settings.kv.as_deref(), &renderer)?;
             let flow = session::read_flow(&execution.source, execution.settings.defaults.as_deref(), &renderer)?;
             let folder = state.execution(&execution.id);
-            let scope = engine::scope_so_far(&flow, &renderer, execution, &folder, journal)?;
             let task = task_of(&task_run.attempt.task);
             let Some(declared) = flow.scripts().into_iter().find(|declared| declared.step.id == task) else {
                 return Err(Error::Conflict(format!(
                     "`{}` has no task `{task}` any more, so its cluster is not known: add `--kubeconfig FILE`",
                     execution.source.display()
                 )));
+            };
+            let scope = match declared.script.uses_outputs(task) {
+                true => engine::renew(&flow, &renderer, execution, &folder, journal).await?,
+                false => engine::scope_so_far(&flow, &renderer, execution, &folder, journal)?,
             };
             engine::target(declared, &scope, &renderer, &access)?
         };

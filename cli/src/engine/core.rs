@@ -70,14 +70,6 @@ impl Engine<'_> {
         Ok(Ended::Failed)
     }
 
-    /// Fetch what a task needs from Google.
-    pub(super) async fn google(&self, step: &Step, _at: &At) -> Result<Ended, Error> {
-        Err(Error::Usage(format!(
-            "task `{}`: Google's services are not reached yet",
-            step.id
-        )))
-    }
-
     fn act(&self, step: &Step, scope: &Scope) -> Result<Done, Error> {
         let renderer = self.renderer.reading(scope.readable());
         let mut done = Done::default();
@@ -122,7 +114,7 @@ fn log_line((level, message): (Level, String), time: u64) -> LogLine {
     }
 }
 
-fn outcome(failure: Option<String>, time: u64) -> Outcome {
+pub(super) fn outcome(failure: Option<String>, time: u64) -> Outcome {
     Outcome {
         status: if failure.is_some() {
             Status::Failed

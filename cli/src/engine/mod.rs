@@ -4,20 +4,27 @@
 //! walking on is resuming. Tasks of a Parallel run in one thread as futures; nothing is borrowed from the journal or the
 //! screen across an await.
 
+mod attempts;
 mod core;
 mod follow;
+mod google;
+mod provider;
 mod retry;
 mod script;
 mod tree;
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::Duration;
 
-use podrun_host::{Runner, Target};
+use podrun_host::{Credentials, Runner, Target};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 pub(crate) use follow::is_kept;
+pub(crate) use google::renew;
+
+use self::provider::Tokens;
 
 use crate::access::Access;
 use crate::at::At;
@@ -333,10 +340,16 @@ pub(crate) fn target(
     access: &Access,
 ) -> Result<Target, Error> {
     match plan::config(declared, scope, renderer)? {
-        Some(config) => Ok(Target {
-            config: config.to_string(),
-            credentials: None,
-        }),
+        Some(config) => {
+            let tokens = declared.script.tokens.as_ref();
+            let tokens = tokens.map(|provider| Tokens::new(provider, &declared.step.id, scope, renderer));
+            Ok(Target {
+                config: config.to_string(),
+                credentials: tokens
+                    .transpose()?
+                    .map(|tokens| Arc::new(tokens) as Arc<dyn Credentials>),
+            })
+        }
         None => access.target(),
     }
 }

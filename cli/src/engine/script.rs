@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use podrun_host::{Folders, Outcome, OutputFile, Status, Target, origin_folder};
 
+use super::attempts::Attempted;
 use super::follow::{Followed, Left};
-use super::retry::Tally;
-use super::{Engine, Intent, is_kept, names, target};
+use super::{Engine, is_kept, names, target};
 use crate::at::At;
 use crate::error::{Ended, Error};
 use crate::faults::{Point, reach};
 use crate::files;
 use crate::flow::model::ScriptStep;
-use crate::journal::{Attempt, State, TaskRun, now};
+use crate::journal::{Attempt, State, TaskRun};
 use crate::plan;
 use crate::report::{self, Report};
 use crate::scope::{Finished, Scope};
@@ -23,91 +23,19 @@ use crate::state::private_folder;
 impl Engine<'_> {
     /// Bring a script to its end, with as many attempts as it may have.
     pub(super) async fn script(&self, declared: ScriptStep<'_>, at: &At) -> Result<Ended, Error> {
-        let mut tally = Tally::default();
-        let mut number = 1;
-        loop {
-            let attempt = self.attempt_of(&declared.step.id, at, number);
-            let (task_run, outcome) = match self.one(declared, &attempt, at).await? {
-                Attempted::Ended(task_run, outcome) => (task_run, outcome),
-                Attempted::Closing(ended) => return Ok(ended),
-            };
-            let succeeded = report::is_success(&outcome);
-            if !succeeded && outcome.status != Status::Cancelled {
-                let phases = self.journal.borrow().phases(task_run.id)?;
-                let times = |wanted: &str| phases.iter().find(|(name, _)| name == wanted).map(|(_, time)| *time);
-                tally.add(&outcome, phases.first().map(|(_, time)| *time), times("ended"));
-                let next = declared.step.retry.as_ref().and_then(|retry| {
-                    let at = tally.next(retry, fastrand::f64())?;
-                    Some((retry, at))
-                });
-                if let Some((retry, time)) = next {
-                    if retry.warning_on_retry {
-                        let message = format!("attempt {number} of task `{}` failed, another follows", attempt.task);
-                        self.warn(&message);
-                    }
-                    if let Some(ended) = self.pause(&attempt, number + 1, time).await? {
-                        return Ok(ended);
-                    }
-                    number += 1;
-                    continue;
-                }
-            }
-            let finished = Finished {
-                name: attempt.task.clone(),
-                attempt: number,
-                vars: self.journal.borrow().outputs(task_run.id)?,
-                outcome,
-            };
-            self.scope.borrow_mut().add(&finished, at, self.folder);
-            return Ok(self.verdict(&attempt.task, &finished.outcome));
-        }
-    }
-
-    /// What an outcome makes of its task.
-    fn verdict(&self, name: &str, outcome: &Outcome) -> Ended {
-        let stopping = *self.intent.borrow() == Intent::Stop;
-        match (report::is_success(outcome), stopping) {
-            _ if outcome.status == Status::Cancelled => Ended::Cancelled,
-            (true, false) => {
-                self.count(None);
-                Ended::Succeeded
-            }
-            (true, true) => Ended::Cancelled,
-            (false, _) => {
-                let why = match (outcome.exit_code, &outcome.reason) {
-                    (_, Some(reason)) => reason.clone(),
-                    (Some(code), None) => format!("exit code {code}"),
-                    (None, None) => outcome.message.lines().next().unwrap_or_default().to_owned(),
-                };
-                self.count(Some(format!("{name} ({why})")));
-                Ended::Failed
-            }
-        }
-    }
-
-    /// Wait until the next attempt may begin, unless the journal knows that it has.
-    async fn pause(&self, attempt: &Attempt, next: u32, time: i64) -> Result<Option<Ended>, Error> {
-        let next = Attempt {
-            number: next,
-            ..attempt.clone()
+        let one = async |attempt: &Attempt| self.one(declared, attempt, at).await;
+        let (task_run, outcome) = match self.attempts(declared.step, at, one).await? {
+            Attempted::Ended(task_run, outcome) => (task_run, outcome),
+            Attempted::Closing(ended) => return Ok(ended),
         };
-        if self.journal.borrow().task_run(&next)?.is_some() {
-            return Ok(None);
-        }
-        if let Some(ended) = self.closing()? {
-            return Ok(Some(ended));
-        }
-        let wait = u64::try_from(time.saturating_sub(now())).unwrap_or_default();
-        self.show(Report::Retry {
-            task: attempt.task.clone(),
-            attempt: next.number,
-            milliseconds: wait,
-        });
-        tokio::select! {
-            () = tokio::time::sleep(std::time::Duration::from_millis(wait)) => {}
-            () = self.wished() => {}
-        }
-        self.closing()
+        let finished = Finished {
+            name: task_run.attempt.task.clone(),
+            attempt: task_run.attempt.number,
+            vars: self.journal.borrow().outputs(task_run.id)?,
+            outcome,
+        };
+        self.scope.borrow_mut().add(&finished, at, self.folder);
+        Ok(self.verdict(&finished.name, &finished.outcome))
     }
 
     /// One attempt: begun, taken up, or known to have ended.
@@ -324,11 +252,4 @@ impl Engine<'_> {
             }
         }
     }
-}
-
-/// What came of an attempt.
-enum Attempted {
-    Ended(Box<TaskRun>, Outcome),
-    /// The execution ends before this task did.
-    Closing(Ended),
 }

@@ -52,6 +52,8 @@ pub(crate) trait Sources: std::fmt::Debug + Send + Sync {
     fn conceal(&self, text: &str) -> String {
         text.to_owned()
     }
+    /// A credential that a task got, under the name that [`Sources::conceal`] replaces it by from now on.
+    fn mint(&self, _name: &str, _credential: &str) {}
     /// What [`Sources::conceal`] made, with the secrets again.
     fn reveal(&self, text: &str) -> Result<String, Fault> {
         Ok(text.to_owned())

@@ -205,6 +205,26 @@ pub(crate) struct Script {
     pub(crate) options: Node,
     /// How to reach the cluster, if the flow or a default says so.
     pub(crate) config: Option<Node>,
+    /// Where the tokens for that cluster come from, if not from the config.
+    pub(crate) tokens: Option<TokenProvider>,
+}
+
+/// A task that is asked for a token whenever the cluster needs one.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenProvider {
+    pub(crate) task: Provided,
+    /// An expression over what the task gives back.
+    pub(crate) output: Text,
+    /// Milliseconds for which a token is used.
+    pub(crate) cache: u64,
+}
+
+/// What gives tokens.
+#[derive(Clone, Debug)]
+pub(crate) enum Provided {
+    Google(GoogleAuth),
+    /// Rendered each time.
+    Expression(Text),
 }
 
 /// What the script is written in.
@@ -257,15 +277,16 @@ pub(crate) struct OutputPattern {
 pub(crate) struct GkeCluster {
     pub(crate) auth: GoogleAuth,
     pub(crate) cluster: Text,
-    pub(crate) zone: Option<Text>,
-    pub(crate) project: Option<Text>,
+    /// A zone or a region.
+    pub(crate) zone: Text,
+    pub(crate) project: Text,
 }
 
 /// How to get a Google access token.
 #[derive(Clone, Debug)]
 pub(crate) struct GoogleAuth {
     pub(crate) project: Option<Text>,
-    /// The JSON key of a service account; without one the metadata server is asked.
+    /// The JSON key of a service account; without one those of the machine are used.
     pub(crate) service_account: Option<Text>,
     pub(crate) scopes: Vec<Text>,
 }
@@ -277,28 +298,52 @@ pub(crate) struct ScriptStep<'a> {
     pub(crate) script: &'a Script,
 }
 
+impl TokenProvider {
+    /// What the task gives back, with other values.
+    pub(crate) fn sample(&self) -> serde_json::Map<String, serde_json::Value> {
+        let token = crate::google::Token {
+            value: "token".to_owned(),
+            expires: None,
+            scopes: Vec::new(),
+        };
+        match &self.task {
+            Provided::Google(_) => token.outputs(),
+            Provided::Expression(_) => serde_json::Map::from_iter([("value".to_owned(), "token".into())]),
+        }
+    }
+}
+
+impl Kind {
+    /// True for what is asked of Google Cloud.
+    pub(crate) fn is_google(&self) -> bool {
+        matches!(self, Self::GkeCluster(_) | Self::OauthToken(_))
+    }
+}
+
 impl Flow {
+    /// Every task of the flow, at whatever depth, in the order in which the file lists them.
+    pub(crate) fn steps(&self) -> Vec<&Step> {
+        fn below<'a>(step: &'a Step, found: &mut Vec<&'a Step>) {
+            found.push(step);
+            step.children().into_iter().for_each(|step| below(step, found));
+        }
+        let mut found = Vec::new();
+        let lists = [&self.tasks, &self.errors, &self.finally];
+        lists.into_iter().flatten().for_each(|step| below(step, &mut found));
+        found
+    }
+
     /// Every script of the flow, at whatever depth, in the order in which the file lists them.
     pub(crate) fn scripts(&self) -> Vec<ScriptStep<'_>> {
-        let lists = [&self.tasks, &self.errors, &self.finally];
-        let mut found = Vec::new();
-        for step in lists.into_iter().flatten() {
-            step.scripts(&mut found);
-        }
-        found
+        let scripts = self.steps().into_iter().filter_map(|step| match &step.kind {
+            Kind::Script(script) => Some(ScriptStep { step, script }),
+            _ => None,
+        });
+        scripts.collect()
     }
 }
 
 impl Step {
-    fn scripts<'a>(&'a self, found: &mut Vec<ScriptStep<'a>>) {
-        if let Kind::Script(script) = &self.kind {
-            found.push(ScriptStep { step: self, script });
-        }
-        for step in self.children() {
-            step.scripts(found);
-        }
-    }
-
     /// The tasks directly inside this one.
     pub(crate) fn children(&self) -> Vec<&Step> {
         fn body(body: &Body) -> [&[Step]; 3] {

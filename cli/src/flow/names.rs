@@ -109,6 +109,13 @@ impl Names<'_> {
         for text in step.texts() {
             self.text(&text);
         }
+        if let Kind::Script(script) = &step.kind
+            && let Some(provider) = &script.tokens
+        {
+            let sample = provider.sample();
+            self.problems
+                .extend(self.renderer.evaluate(&provider.output, &sample).err());
+        }
         match &step.kind {
             Kind::Parallel { body, .. } => {
                 let each: Vec<&[Step]> = body.tasks.chunks(1).collect();

@@ -3,17 +3,21 @@
 use serde::Deserialize;
 
 use super::model::{
-    Body, Code, Delay, GkeCluster, GoogleAuth, InputFiles, Kind, NamespaceFiles, OutputPattern, Retry, Script, Step,
-    Values,
+    Body, Code, Delay, GkeCluster, GoogleAuth, InputFiles, Kind, NamespaceFiles, OutputPattern, Provided, Retry,
+    Script, Step, TokenProvider, Values,
 };
 use super::values::{Ids, one_or_many, owner, pairs};
 use crate::defaults::{self, PluginDefault};
 use crate::document::typed::{self, named, text_of};
-use crate::document::{Node, Problem, Value};
+use crate::document::{Node, Problem, Value, listed};
 use crate::types::check::check;
 use crate::types::common::{Common, RetryKind, Tasks};
 use crate::types::control::{Ends, ForEach, If, Inner, Parallel, Switch};
-use crate::types::{self, Schemas, TaskKind, TaskType, near_type, task_type, unsupported};
+use crate::types::script::PROVIDERS;
+use crate::types::{self, PROVIDER, Schemas, TaskKind, TaskType, near_type, task_type, unsupported};
+
+/// Milliseconds for which a provider's token is used where the flow does not say.
+const DEFAULT_CACHE: u64 = 5 * 60 * 1000;
 
 /// Reads the tasks of one flow.
 pub(super) struct Reader<'a> {
@@ -132,11 +136,11 @@ impl Reader<'_> {
         let kind = match task.kind {
             TaskKind::Commands(language) => {
                 let code = part::<types::script::Commands>(node, owner)?.commands;
-                Kind::Script(Box::new(script(node, owner, language, Code::Commands(code))?))
+                Kind::Script(Box::new(self.script(node, owner, language, Code::Commands(code))?))
             }
             TaskKind::Script(language) => {
                 let code = part::<types::script::Script>(node, owner)?.script;
-                Kind::Script(Box::new(script(node, owner, language, Code::Script(code))?))
+                Kind::Script(Box::new(self.script(node, owner, language, Code::Script(code))?))
             }
             TaskKind::Parallel => Kind::Parallel {
                 concurrent: part::<Parallel>(node, owner)?.concurrent,
@@ -203,11 +207,16 @@ impl Reader<'_> {
             }
             TaskKind::GkeCluster => {
                 let cluster: types::google::Cluster = part(node, owner)?;
+                let auth = google_auth(node, owner)?;
+                let Some(project) = cluster.cluster_project_id.or_else(|| auth.project.clone()) else {
+                    let message = format!("{owner} needs `clusterProjectId`: the Google project of the cluster");
+                    return Err(Problem::new(&node.place, message));
+                };
                 Kind::GkeCluster(Box::new(GkeCluster {
-                    auth: google_auth(node, owner)?,
+                    auth,
                     cluster: cluster.cluster_id,
                     zone: cluster.cluster_zone,
-                    project: cluster.cluster_project_id,
+                    project,
                 }))
             }
             TaskKind::OauthToken => Kind::OauthToken(google_auth(node, owner)?),
@@ -221,6 +230,93 @@ impl Reader<'_> {
             allow_failure: common.allow_failure,
             retry,
             timeout: common.timeout,
+        })
+    }
+
+    fn script(&mut self, node: &Node, owner: &str, language: super::Language, code: Code) -> Result<Script, Problem> {
+        let pod: types::script::Pod = part(node, owner)?;
+        let Some(image) = pod.container_image.filter(|image| !image.text.trim().is_empty()) else {
+            let message = format!("{owner} needs `containerImage`, for example `containerImage: debian:stable-slim`");
+            return Err(Problem::new(&node.place, message));
+        };
+        let (options, mut config) = runner(pod.task_runner);
+        let tokens = match config.as_mut().and_then(|config| config.take(PROVIDER)) {
+            Some(provider) => Some(self.provider(&provider, config.as_ref(), owner)?),
+            None => None,
+        };
+        let inputs = match &pod.input_files {
+            Some(node) if !matches!(node.value, Value::Map(_)) => {
+                InputFiles::Expression(required_text(node, "inputFiles", owner)?)
+            }
+            Some(node) => InputFiles::Map(pairs(node, "inputFiles", owner)),
+            None => InputFiles::Map(Vec::new()),
+        };
+        let patterns = pod.output_files.iter().enumerate();
+        let outputs = patterns.map(|(index, item)| output_pattern(item, &format!("outputFiles[{index}]"), owner));
+        let many = |node: &Option<Node>, path: &str| {
+            node.as_ref()
+                .map(|node| one_or_many(node, path, owner))
+                .unwrap_or_default()
+        };
+        Ok(Script {
+            language,
+            code,
+            image,
+            before: pod.before_commands,
+            interpreter: pod.interpreter,
+            fail_fast: pod.fail_fast,
+            env: pod
+                .env
+                .iter()
+                .flat_map(|env| pairs(env, "env", owner))
+                .map(|(name, value)| (name.text, value))
+                .collect(),
+            inputs,
+            namespace_files: pod
+                .namespace_files
+                .filter(|files| files.enabled)
+                .map(|files| NamespaceFiles {
+                    include: many(&files.include, "namespaceFiles.include"),
+                    exclude: many(&files.exclude, "namespaceFiles.exclude"),
+                }),
+            outputs: outputs.collect::<Result<_, _>>()?,
+            options,
+            config,
+            tokens,
+        })
+    }
+
+    /// Where the tokens for a cluster come from.
+    fn provider(&mut self, node: &Node, config: Option<&Node>, owner: &str) -> Result<TokenProvider, Problem> {
+        let whose = format!("`taskRunner.config.{PROVIDER}` of {owner}");
+        if let Some(token) = config.and_then(|config| config.get("oauthToken")) {
+            let message =
+                format!("`taskRunner.config` of {owner} has `oauthToken` and `{PROVIDER}`: keep one of the two");
+            return Err(Problem::new(&token.place, message));
+        }
+        let provider: types::script::TokenProvider = typed::read(node, &whose)?;
+        let task = provider.task.with("id", PROVIDER);
+        let name = task.get("type").and_then(Node::text).unwrap_or_default();
+        let kind = task_type(&name).filter(|kind| PROVIDERS.contains(&kind.name.as_str()));
+        let Some(kind) = kind else {
+            let place = task.get("type").map_or(&task.place, |name| &name.place);
+            let message = format!(
+                "the `task` of {whose} gives no tokens: its type is one of {}",
+                listed(&PROVIDERS)
+            );
+            return Err(Problem::new(place, message));
+        };
+        let whose_task = format!("the `task` of {whose}");
+        if let Some(schema) = self.schemas.definition(&kind.name) {
+            self.problems.extend(check(&task, schema, self.schemas, &whose_task));
+        }
+        Ok(TokenProvider {
+            task: match kind.kind {
+                TaskKind::OauthToken => Provided::Google(google_auth(&task, &whose_task)?),
+                _ => Provided::Expression(part::<types::core::Return>(&task, &whose_task)?.format),
+            },
+            output: provider.output,
+            cache: provider.cache.map_or(DEFAULT_CACHE, |cache| cache.0),
         })
     }
 
@@ -314,54 +410,6 @@ fn read_retry(task: &Node, owner: &str, retry: &types::common::Retry) -> Result<
         max_attempts: retry.max_attempts.unwrap_or(0),
         max_duration: retry.max_duration.map(|duration| duration.0.div_ceil(1000)),
         warning_on_retry: retry.warning_on_retry,
-    })
-}
-
-fn script(node: &Node, owner: &str, language: super::Language, code: Code) -> Result<Script, Problem> {
-    let pod: types::script::Pod = part(node, owner)?;
-    let Some(image) = pod.container_image.filter(|image| !image.text.trim().is_empty()) else {
-        let message = format!("{owner} needs `containerImage`, for example `containerImage: debian:stable-slim`");
-        return Err(Problem::new(&node.place, message));
-    };
-    let (options, config) = runner(pod.task_runner);
-    let inputs = match &pod.input_files {
-        Some(node) if !matches!(node.value, Value::Map(_)) => {
-            InputFiles::Expression(required_text(node, "inputFiles", owner)?)
-        }
-        Some(node) => InputFiles::Map(pairs(node, "inputFiles", owner)),
-        None => InputFiles::Map(Vec::new()),
-    };
-    let patterns = pod.output_files.iter().enumerate();
-    let outputs = patterns.map(|(index, item)| output_pattern(item, &format!("outputFiles[{index}]"), owner));
-    let many = |node: &Option<Node>, path: &str| {
-        node.as_ref()
-            .map(|node| one_or_many(node, path, owner))
-            .unwrap_or_default()
-    };
-    Ok(Script {
-        language,
-        code,
-        image,
-        before: pod.before_commands,
-        interpreter: pod.interpreter,
-        fail_fast: pod.fail_fast,
-        env: pod
-            .env
-            .iter()
-            .flat_map(|env| pairs(env, "env", owner))
-            .map(|(name, value)| (name.text, value))
-            .collect(),
-        inputs,
-        namespace_files: pod
-            .namespace_files
-            .filter(|files| files.enabled)
-            .map(|files| NamespaceFiles {
-                include: many(&files.include, "namespaceFiles.include"),
-                exclude: many(&files.exclude, "namespaceFiles.exclude"),
-            }),
-        outputs: outputs.collect::<Result<_, _>>()?,
-        options,
-        config,
     })
 }
 

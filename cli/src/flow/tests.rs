@@ -211,7 +211,7 @@ tasks:
         - {id: red, type: io.kestra.plugin.core.execution.Fail, errorMessage: no red}
     defaults:
       - {id: other, type: io.kestra.plugin.core.log.Log, message: other}
-  - {id: metadata, type: io.kestra.plugin.gcp.gke.ClusterMetadata, clusterId: c, clusterZone: z}
+  - {id: metadata, type: io.kestra.plugin.gcp.gke.ClusterMetadata, clusterId: c, clusterZone: z, projectId: p}
   - {id: auth, type: io.kestra.plugin.gcp.auth.OauthAccessToken, allowFailure: true, runIf: "{{ inputs.size == 3 }}"}
 errors:
   - {id: sorry, type: io.kestra.plugin.core.log.Log, message: sorry}

@@ -1,6 +1,6 @@
 //! Every text of a task that may hold expressions.
 
-use super::model::{Code, GoogleAuth, InputFiles, Kind, Script, Step, Values};
+use super::model::{Code, GoogleAuth, InputFiles, Kind, Provided, Script, Step, Values};
 use super::values::texts_below;
 use crate::document::Node;
 use crate::expression::{Text, is_template};
@@ -36,6 +36,11 @@ impl Script {
         if let Some(config) = &self.config {
             nested(config, "taskRunner.config");
         }
+        match self.tokens.as_ref().map(|provider| &provider.task) {
+            Some(Provided::Google(google)) => auth(google, &mut all),
+            Some(Provided::Expression(text)) => all.push(text.clone()),
+            None => {}
+        }
         all
     }
 }
@@ -60,8 +65,7 @@ impl Step {
             Kind::Return { format } => all.push(format.clone()),
             Kind::Fail { condition, message } => all.extend(condition.iter().chain(message).cloned()),
             Kind::GkeCluster(cluster) => {
-                all.push(cluster.cluster.clone());
-                all.extend(cluster.zone.iter().chain(&cluster.project).cloned());
+                all.extend([&cluster.cluster, &cluster.zone, &cluster.project].map(Text::clone));
                 auth(&cluster.auth, &mut all);
             }
             Kind::OauthToken(google) => auth(google, &mut all),

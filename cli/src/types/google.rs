@@ -9,10 +9,11 @@ use crate::expression::Text;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Auth {
-    /// The project.
+    /// The project, for tasks that need one.
     pub(crate) project_id: Option<Text>,
-    /// The JSON key of a service account, for example `{{ secret('GCP_KEY') }}`. Without one the metadata server of the
-    /// machine is asked.
+    /// The JSON key of a service account, for example `{{ secret('GCP_KEY') }}`. Without one the credentials of the machine
+    /// are used: the file that `GOOGLE_APPLICATION_CREDENTIALS` names, what `gcloud auth application-default login` left, or
+    /// the metadata server.
     pub(crate) service_account: Option<Text>,
     /// What the token is for.
     #[serde(default)]
@@ -27,7 +28,7 @@ pub(crate) struct Cluster {
     /// The cluster's name.
     pub(crate) cluster_id: Text,
     /// Its zone or region, for example `europe-west1`.
-    pub(crate) cluster_zone: Option<Text>,
+    pub(crate) cluster_zone: Text,
     /// Its project. Default: `projectId`.
     pub(crate) cluster_project_id: Option<Text>,
 }

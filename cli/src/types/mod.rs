@@ -19,4 +19,5 @@ pub(crate) use registry::{
     InputType, TaskKind, TaskType, canonical, input_type, input_type_names, near_type, task_type, task_types,
     unsupported,
 };
+pub(crate) use runner::PROVIDER;
 pub(crate) use schema::{OutputKind, Schemas};

@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 use super::Schemas;
 use super::check::REFUSED;
 
+/// The field of a runner's config that the host takes out of it.
+pub(crate) const PROVIDER: &str = "oauthTokenProvider";
+
 impl Schemas {
     /// The schemas with a runner's own options and config.
     pub(crate) fn with_runner(runner: &Descriptor) -> Result<Self, serde_json::Error> {
@@ -17,6 +20,14 @@ impl Schemas {
         schemas.define_all("Runner", &mut options);
         schemas.define_all("RunnerConfig", &mut config);
         closed(&mut config);
+        // What the host does for its runner.
+        if let Some(Value::Object(properties)) = config.get_mut("properties") {
+            let about = schemas
+                .definition("TokenProvider")
+                .and_then(|schema| schema.get("description"));
+            let provider = json!({"$ref": "#/$defs/TokenProvider", "description": about});
+            properties.insert(PROVIDER.to_owned(), provider);
+        }
         schemas.define("RunnerConfig", config);
         let mut task_runner = schemas.definition("TaskRunner").cloned().unwrap_or_default();
         closed(&mut task_runner);

@@ -51,6 +51,8 @@ impl Schemas {
         definitions.insert("Input".to_owned(), any_of_types("An input.", kinds));
         let runner = script::TaskRunner::json_schema(&mut generator).to_value();
         definitions.insert("TaskRunner".to_owned(), runner);
+        let provider = script::TokenProvider::json_schema(&mut generator).to_value();
+        definitions.insert("TokenProvider".to_owned(), provider);
         let defaults = flow::DefaultsFile::json_schema(&mut generator).to_value();
         definitions.insert("DefaultsFile".to_owned(), defaults);
         let mut root = flow::Flow::json_schema(&mut generator).to_value();

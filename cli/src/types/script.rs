@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::common::RunnerReference;
+use super::common::{Duration, RunnerReference};
 use crate::document::Node;
 use crate::expression::Text;
 
@@ -141,6 +141,37 @@ pub(crate) enum TargetOs {
     /// Linux.
     Linux,
 }
+
+/// A task that is asked for a token whenever the cluster needs one: a token that expires is replaced before.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TokenProvider {
+    /// The task, which needs no `id`.
+    #[schemars(with = "ProviderTask")]
+    pub(crate) task: Node,
+    /// An expression over what the task gives back, for example `{{ accessToken.tokenValue }}`.
+    pub(crate) output: Text,
+    /// How long a token is used before the task is asked again; less, if it expires earlier. `PT0S` asks each time.
+    #[schemars(extend("default" = "PT5M"))]
+    pub(crate) cache: Option<Duration>,
+}
+
+/// The task of a token provider.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) struct ProviderTask {
+    /// What gives tokens. `io.kestra.plugin.core.debug.Return` renders its `format` anew each time.
+    #[serde(rename = "type")]
+    #[schemars(extend("enum" = PROVIDERS))]
+    kind: String,
+}
+
+/// Types of tasks that can give tokens.
+pub(crate) const PROVIDERS: [&str; 2] = [
+    "io.kestra.plugin.gcp.auth.OauthAccessToken",
+    "io.kestra.plugin.core.debug.Return",
+];
 
 /// A task runner. Its other properties are those that the runner itself describes.
 #[derive(JsonSchema)]

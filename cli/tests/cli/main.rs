@@ -10,10 +10,14 @@
 #[cfg(feature = "faults")]
 mod crashes;
 mod describe;
+mod google;
 mod mistakes;
 mod resume;
 mod runs;
 mod sandbox;
 mod seeds;
+#[path = "../../../tests/src/google.rs"]
+#[expect(unreachable_pub, reason = "another crate takes it in too")]
+mod stand_in;
 mod trees;
 mod usage;

@@ -19,8 +19,9 @@ const SHOWN: usize = 1 << 10;
 
 /// Answers a runner's questions for a credential.
 pub trait Credentials: Send + Sync {
-    /// The credential to use, or none if there is none. `refused` says that the last one was not accepted.
-    fn credential(&self, refused: bool) -> BoxFuture<'_, Option<Credential>>;
+    /// The credential to use, or none if there is none. `refused` says that the last one was not accepted. An error is what
+    /// the call ends with, if the target insists on a credential.
+    fn credential(&self, refused: bool) -> BoxFuture<'_, Result<Option<Credential>, Error>>;
 }
 
 /// Who answers in one call.
@@ -38,7 +39,7 @@ impl Answers {
     pub(crate) async fn credential(&self, refused: bool) -> Result<Option<Credential>, Error> {
         match self {
             Self::Nobody => Ok(None),
-            Self::Embedder(credentials) => Ok(credentials.credential(refused).await),
+            Self::Embedder(credentials) => credentials.credential(refused).await,
             Self::Command(command) => command
                 .output()
                 .await

@@ -46,7 +46,7 @@ pub(crate) const REFUSED: [(&str, &str); 19] = [
     ),
     (
         "oauthTokenProvider",
-        "the host gets tokens: leave `oauthToken` out as well and have it answer the runner's question for a credential, or use a `kubeconfig` with an exec plugin",
+        "`podrun` itself takes it; other hosts leave `oauthToken` out and answer the runner's question for a credential, or use a `kubeconfig` with an exec plugin",
     ),
     (
         "password",

@@ -198,10 +198,10 @@ struct Renewing {
 }
 
 impl Credentials for Renewing {
-    fn credential(&self, refused: bool) -> BoxFuture<'_, Option<Credential>> {
+    fn credential(&self, refused: bool) -> BoxFuture<'_, Result<Option<Credential>, podrun_host::Error>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let token = if refused { &self.token } else { "expired" };
-        Box::pin(std::future::ready(Some(Credential::BearerToken(token.to_owned()))))
+        Box::pin(std::future::ready(Ok(Some(Credential::BearerToken(token.to_owned())))))
     }
 }
 
@@ -225,5 +225,46 @@ async fn a_host_is_asked_for_a_credential_and_again_when_it_is_refused() {
         2,
         "once, and once more when refused"
     );
+    group.close().await;
+}
+
+/// Answers with a token that is said to expire soon, each time another one.
+struct Expiring {
+    asked: AtomicUsize,
+    token: String,
+}
+
+impl Credentials for Expiring {
+    fn credential(&self, refused: bool) -> BoxFuture<'_, Result<Option<Credential>, podrun_host::Error>> {
+        assert!(!refused, "it waited for a refusal");
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let soon = k8s_openapi::jiff::Timestamp::now() + std::time::Duration::from_secs(2);
+        let status = json!({"token": self.token, "expirationTimestamp": soon.to_string()});
+        let credential = json!({"kind": "ExecCredential", "status": status}).to_string();
+        Box::pin(std::future::ready(Ok(Some(Credential::ExecCredential(credential)))))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster"]
+async fn a_credential_that_expires_while_a_script_runs_is_replaced_before() {
+    let group = Group::new("expiring").await;
+    let Parts { server, ca, token } = parts(group.cluster).await;
+    let credentials = Arc::new(Expiring {
+        asked: AtomicUsize::new(0),
+        token,
+    });
+    let target = Target {
+        config: json!({"masterUrl": server, "caCertData": ca}).to_string(),
+        credentials: Some(credentials.clone()),
+    };
+    let trial = group
+        .trial("whole")
+        .on(target)
+        .sh("sleep 4; echo x >x.txt")
+        .output("x.txt");
+    trial.run().await.succeeded();
+    let asked = credentials.asked.load(Ordering::Relaxed);
+    assert!(asked >= 2, "asked {asked} times");
     group.close().await;
 }

@@ -6,6 +6,8 @@
 //! - `copy INPUT OUTPUT`: an input file comes back as an output file of the working directory
 //! - `keep TEXT OUTPUT`: a file of the output directory
 //! - `publish NAME JSON`: an output
+//! - `login`: asks the host for a credential, or takes the token of the config, and notes it in `/outputs/logins`;
+//!   `login again` says that the last one was refused
 //! - `wait`: until the host cancels or detaches, or `/outputs/go` is there
 //! - `fail KIND`: an error of that kind; `fail before KIND`: before the handle is known; `fail unborn KIND`: after that,
 //!   before anything is created
@@ -29,8 +31,8 @@ use std::time::Duration;
 use bindings::exports::podrun::task_runner::runner::{Descriptor, Directories, Guest};
 use bindings::podrun::task_runner::host::{self, Directive};
 use bindings::podrun::task_runner::types::{
-    Connection, Diagnostic, Error, Event, Level, LogLine, LogSource, Origin, Outcome, Output, OutputFile, Phase,
-    Snapshot, Status, Task,
+    Connection, Credential, Diagnostic, Error, Event, Level, LogLine, LogSource, Origin, Outcome, Output, OutputFile,
+    Phase, Snapshot, Status, Task,
 };
 use serde_json::Value;
 
@@ -67,6 +69,7 @@ impl Guest for FolderRunner {
 
     fn run(config: String, task: Task, after: Option<String>) -> Result<Outcome, Error> {
         Execution {
+            token: field(&config, "oauthToken"),
             server: server(&config),
             task,
             told: 0,
@@ -134,6 +137,7 @@ fn field(config: &str, name: &str) -> String {
 /// One call of `run`.
 struct Execution {
     server: String,
+    token: String,
     task: Task,
     /// Lines and outputs told so far: the cursor.
     told: u32,
@@ -214,6 +218,14 @@ impl Execution {
                 outcome.files.push(leave(Origin::WorkingDir, to, &content));
             }
             ["keep", text, name] => outcome.files.push(leave(Origin::OutputDir, name, text.as_bytes())),
+            ["login", again @ ..] => {
+                let token = match host::authenticate(!again.is_empty()) {
+                    Some(Credential::BearerToken(token) | Credential::ExecCredential(token)) => token,
+                    Some(Credential::ClientCertificate(_)) => "a certificate".to_owned(),
+                    None => self.token.clone(),
+                };
+                note("logins", &token);
+            }
             ["wait"] => {
                 while !fs::exists("/outputs/go").expect("the folder is readable") {
                     self.obey(host::emit(&[], None), outcome)?;
@@ -289,7 +301,14 @@ impl Execution {
 }
 
 fn history(what: &str) {
-    let file = fs::File::options().append(true).create(true).open("/outputs/history");
+    note("history", what);
+}
+
+fn note(file: &str, what: &str) {
+    let file = fs::File::options()
+        .append(true)
+        .create(true)
+        .open(format!("/outputs/{file}"));
     writeln!(file.expect("the folder is writable"), "{what}").expect("the folder is writable");
 }
 

@@ -11,11 +11,11 @@ use crate::guest::{ask, follow, runner, task};
 struct Tokens(Mutex<Vec<bool>>);
 
 impl Credentials for Tokens {
-    fn credential(&self, refused: bool) -> BoxFuture<'_, Option<Credential>> {
+    fn credential(&self, refused: bool) -> BoxFuture<'_, Result<Option<Credential>, Error>> {
         Box::pin(async move {
             let mut asked = self.0.lock().unwrap();
             asked.push(refused);
-            Some(Credential::BearerToken(format!("number {}", asked.len())))
+            Ok(Some(Credential::BearerToken(format!("number {}", asked.len()))))
         })
     }
 }
@@ -34,6 +34,31 @@ async fn embedder_answers_and_learns_of_a_refusal() {
     let outcome = follow(run).await.1.unwrap();
     assert_eq!(outcome.message, "token number 1 then token number 2");
     assert_eq!(*tokens.0.lock().unwrap(), [false, true]);
+}
+
+/// Has no answer, and says why.
+struct Unable;
+
+impl Credentials for Unable {
+    fn credential(&self, _: bool) -> BoxFuture<'_, Result<Option<Credential>, Error>> {
+        Box::pin(async { Err(Error::Unavailable("the token server is away".to_owned())) })
+    }
+}
+
+#[tokio::test]
+async fn embedder_without_an_answer_says_why() {
+    let target = Target {
+        config: String::new(),
+        credentials: Some(Arc::new(Unable)),
+    };
+    let run = runner()
+        .await
+        .start(&target, task(&["authenticate"]), Folders::default(), None);
+    let error = follow(run).await.1.unwrap_err();
+    assert!(
+        matches!(&error, Error::Unavailable(text) if text == "the token server is away"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -151,8 +151,8 @@ impl Alarm {
 }
 
 impl Credentials for Alarm {
-    fn credential(&self, _: bool) -> BoxFuture<'_, Option<Credential>> {
-        Box::pin(std::future::ready(None))
+    fn credential(&self, _: bool) -> BoxFuture<'_, Result<Option<Credential>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 }
 
