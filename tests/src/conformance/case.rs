@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::compare::{Differences, compare, partial};
 use super::{Expectation, Interrupt, Line, Observed, Seen, Stage};
 use crate::faults::Podrun;
+use crate::google::Google;
 
 /// Longer than any call takes that goes well.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -99,7 +100,9 @@ impl Case {
     pub fn run(&self, stage: &Stage) -> Result<()> {
         let expected = self.expectation(Some(stage))?;
         let execution = format!("{}-{}", self.name.replace('/', "-"), stage.run);
-        let call = Call::new(self, &expected, stage, &execution)?;
+        let google = expected.google.then(|| stage.google()).transpose()?;
+        let mut call = Call::new(self, &expected, stage, &execution)?;
+        call.environment.extend(google.iter().flat_map(Google::environment));
         let _objects = stage.objects(&expected.objects)?;
         let mut differences = Differences::default();
         call.refused(&mut differences)?;
@@ -156,6 +159,8 @@ struct Call<'a> {
     execution: &'a str,
     flow: PathBuf,
     defaults: Option<PathBuf>,
+    /// Variables beside those of the case.
+    environment: Vec<(&'static str, String)>,
     folder: TempDir,
 }
 
@@ -193,6 +198,7 @@ impl<'a> Call<'a> {
                 None => folder.path().join("flow.yaml"),
             },
             defaults,
+            environment: Vec::new(),
             folder,
         })
     }
@@ -205,6 +211,7 @@ impl<'a> Call<'a> {
             command.env("XDG_CACHE_HOME", cache);
         }
         command.envs(&self.expected.environment);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -1,5 +1,6 @@
 //! What differs between what was expected and what was seen. Pure, apart from reading the files that came back.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use serde_json::Value;
@@ -187,6 +188,10 @@ fn compare_task(name: &str, task: &TaskExpectation, seen: &Observed, out: &mut D
             &pretty(&Value::Object(seen.vars(name))),
         );
     }
+    if let Some(names) = &task.var_names {
+        let found: Vec<String> = seen.vars(name).keys().cloned().collect();
+        out.equal(&place("varNames"), names, &found);
+    }
     if let Some(metrics) = &task.metrics {
         let found = seen.of("metric").filter(|report| report["task"] == name);
         let found = found.map(|report| {
@@ -209,7 +214,7 @@ fn compare_task(name: &str, task: &TaskExpectation, seen: &Observed, out: &mut D
 
 fn compare_files(
     place: &str,
-    expected: &std::collections::BTreeMap<String, String>,
+    expected: &BTreeMap<String, Option<String>>,
     last: Option<&Ended>,
     out: &mut Differences,
 ) {
@@ -218,7 +223,7 @@ fn compare_files(
     names.sort();
     out.equal(place, &expected.keys().collect::<Vec<_>>(), &names);
     for file in found {
-        let Some(content) = expected.get(&file.name) else {
+        let Some(Some(content)) = expected.get(&file.name) else {
             continue;
         };
         match std::fs::read(&file.path) {
@@ -380,7 +385,7 @@ mod tests {
             "about: a\nexit: 1\nsays: [no]\nstate: failed\nmessage: why\noutputs: {a: 1}\norder: [a]\nskipped: [b]\npods: 1\n\
              together: [[a, b]]\napart: [[a, b]]\ninterrupt: {line: x, signal: INT, within: 1}\n\
              tasks: {a: {status: failed, reason: r, exitCode: 1, message: m, attempts: 1, waits: [1], lines: [a], says: [b], \
-             levels: {debug: [c]}, diagnostics: [d], vars: {a: 1}, metrics: [{}], files: {f: x}, pod: {}, pods: 1, \
+             levels: {debug: [c]}, diagnostics: [d], vars: {a: 1}, varNames: [a], metrics: [{}], files: {f: x}, pod: {}, pods: 1, \
              pullSecret: true}}\n",
         )
         .unwrap();
@@ -390,7 +395,7 @@ mod tests {
             "exit", "says", "state", "message", "outputs", "order", "skipped", "together", "apart", "pods",
             "tasks.a.status", "tasks.a.reason", "tasks.a.exitCode", "tasks.a.message", "tasks.a.attempts",
             "tasks.a.waits", "tasks.a.lines", "tasks.a.says", "tasks.a.levels.debug", "tasks.a.diagnostics",
-            "tasks.a.vars", "tasks.a.metrics", "tasks.a.files", "tasks.a.pods", "tasks.a.pod", "tasks.a.pullSecret",
+            "tasks.a.vars", "tasks.a.varNames", "tasks.a.metrics", "tasks.a.files", "tasks.a.pods", "tasks.a.pod", "tasks.a.pullSecret",
             "interrupt",
         ];
         assert_eq!(places, all, "{found:#?}");

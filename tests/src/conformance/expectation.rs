@@ -31,6 +31,9 @@ pub struct Expectation {
     /// Who asks the cluster.
     #[serde(default)]
     pub account: Account,
+    /// Google Cloud is stood in for, and leads to this cluster.
+    #[serde(default)]
+    pub google: bool,
     /// A signal that `podrun` gets on its way.
     pub interrupt: Option<Interrupt>,
     /// Values of inputs with which the flow is refused before anything is done.
@@ -137,8 +140,10 @@ pub struct TaskExpectation {
     pub vars: Option<Map<String, Value>>,
     /// Its measurements in order, each with at least these fields.
     pub metrics: Option<Vec<Value>>,
-    /// All files that came back, by name, with their content.
-    pub files: Option<BTreeMap<String, String>>,
+    /// The names of all values that it published, where the values are not known before.
+    pub var_names: Option<Vec<String>>,
+    /// All files that came back, by name, with their content; null where that is not known before.
+    pub files: Option<BTreeMap<String, Option<String>>>,
     /// What its last pod has at least, as the API server had it last: see [`super::compare::partial`].
     pub pod: Option<Value>,
     /// Number of its pods.

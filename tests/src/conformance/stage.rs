@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use super::{Account, Watcher};
 use crate::Door;
 use crate::faults::{Place, Podrun, variable};
+use crate::google::{Cluster, Google};
 
 /// The registry that asks who one is.
 const REGISTRY: &str = "private.podrun.test";
@@ -118,6 +119,16 @@ impl Stage {
             words.insert("authority64", user(&words["authority"]));
         }
         Ok(words)
+    }
+
+    /// Google's services, which lead to this cluster.
+    pub(super) fn google(&self) -> Result<Google> {
+        let server = self.place.server()?;
+        Ok(Google::start(Cluster {
+            endpoint: server.strip_prefix("https://").unwrap_or(server).to_owned(),
+            certificate_authority: STANDARD.encode(self.place.authority()?),
+            token: Some(self.place.token().context("the runner has no token")?.to_owned()),
+        }))
     }
 
     /// Makes objects, which go with the value.
