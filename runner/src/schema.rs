@@ -9,7 +9,10 @@ pub(crate) const OPTIONS: &str = include_str!("../schema/options.json");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, options::Options};
+    use crate::{
+        config::{self, Config},
+        options::{self, Options},
+    };
     use schemars::JsonSchema;
     use serde_json::{Value, json};
     use std::path::Path;
@@ -17,8 +20,9 @@ mod tests {
     /// What the names of Kubernetes' own definitions begin with.
     const KUBERNETES: &str = "io.k8s.";
 
-    /// The JSON Schema of a settings type.
-    fn derived<T: JsonSchema>() -> Value {
+    /// The JSON Schema of a settings type. `x-instead` names what other runners take and this one refuses, with what to use
+    /// instead, so that hosts can say so at once.
+    fn derived<T: JsonSchema>(refused: &[(&str, &str)]) -> Value {
         let mut schema = schemars::schema_for!(T);
         let definitions = schema.get_mut("$defs").and_then(Value::as_object_mut);
         for (name, definition) in definitions.into_iter().flatten() {
@@ -26,6 +30,11 @@ mod tests {
                 ease(name, definition);
             }
         }
+        let instead: serde_json::Map<String, Value> = refused
+            .iter()
+            .map(|(name, instead)| ((*name).to_owned(), json!(instead)))
+            .collect();
+        schema.insert("x-instead".to_owned(), instead.into());
         schema.to_value()
     }
 
@@ -62,8 +71,8 @@ mod tests {
     #[test]
     fn the_schemas_that_ship_are_those_of_the_types() {
         for (name, ships, derived) in [
-            ("config", CONFIG, derived::<Config>()),
-            ("options", OPTIONS, derived::<Options>()),
+            ("config", CONFIG, derived::<Config>(&config::REFUSED)),
+            ("options", OPTIONS, derived::<Options>(&options::REFUSED)),
         ] {
             if std::env::var_os("PODRUN_UPDATE_SCHEMAS").is_some() {
                 let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schema/{name}.json"));
@@ -80,7 +89,8 @@ mod tests {
 
     #[test]
     fn the_schema_takes_parts_of_kubernetes_objects_and_says_what_they_are_in_short() {
-        let schema = derived::<Options>();
+        let schema = derived::<Options>(&options::REFUSED);
+        assert_eq!(schema["x-instead"]["fileSideCarSpec"], "use `fileSidecar.defaultSpec`, which is the same");
         let container = &schema["$defs"]["io.k8s.api.core.v1.Container"];
         assert_eq!(container.get("required"), None);
         let image = container["properties"]["image"]["description"].as_str().unwrap();

@@ -1,10 +1,13 @@
 //! `podrun run` and `podrun attach`.
 
+use std::path::Path;
+
 use podrun_host::Runner;
 
 use crate::args;
 use crate::at::At;
-use crate::document::unknown;
+use crate::commands::schema::describe;
+use crate::document::{Node, Problem, Problems};
 use crate::engine::{self, Parts, names, resume, target};
 use crate::error::{Ended, Error, named};
 use crate::expression::Renderer;
@@ -19,6 +22,7 @@ use crate::report::Report;
 use crate::scope::Scope;
 use crate::session;
 use crate::state::{ExecutionDir, StateDir};
+use crate::types::check::{REFUSED, unknown_property};
 use crate::ui::Ui;
 
 /// `podrun run`.
@@ -58,6 +62,7 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
         None => new_id()?,
     };
     let folder = state.execution(&id);
+    known_names(&flow, &runner, &arguments.flow).await?;
     preflight(&flow, &renderer, &runner, &settings, &id, &inputs, &folder).await?;
 
     folder.create()?;
@@ -213,8 +218,22 @@ fn new_id() -> Result<String, Error> {
         .collect())
 }
 
-/// Refuse, before anything is created, what can be known to fail: names that the runner does not know, configs that it
-/// refuses, and tasks that cannot be rendered. Tasks that use another task's outputs are looked at when they begin.
+/// Refuse names that the runner does not know, before anything is created.
+async fn known_names(flow: &Flow, runner: &Runner, file: &Path) -> Result<(), Error> {
+    let described = describe(runner).await?;
+    let mut problems = Vec::new();
+    for declared in flow.scripts() {
+        let owner = format!("`taskRunner` of task `{}`", declared.step.id);
+        problems.extend(unknown_names(&described.task_schema, &declared.script.options, &owner));
+        if let Some(config) = &declared.script.config {
+            let owner = format!("`taskRunner.config` of task `{}`", declared.step.id);
+            problems.extend(unknown_names(&described.config_schema, config, &owner));
+        }
+    }
+    Ok(Problems::or(problems, file, ())?)
+}
+
+/// Refuse, before anything is created, what can be known to fail: configs that the runner refuses, and tasks that cannot be rendered. Tasks that use another task's outputs are looked at when they begin.
 async fn preflight(
     flow: &Flow,
     renderer: &Renderer,
@@ -224,10 +243,6 @@ async fn preflight(
     inputs: &[Input],
     folder: &ExecutionDir,
 ) -> Result<(), Error> {
-    let described = runner
-        .describe()
-        .await
-        .map_err(|source| Error::Runner { task: None, source })?;
     let stored: Vec<StoredInput> = inputs.iter().map(preview).collect();
     let mut scope = Scope::new(flow, id, now(), &stored, folder);
     for input in inputs {
@@ -237,18 +252,6 @@ async fn preflight(
     }
     scope.label(flow, renderer)?;
     for declared in flow.scripts() {
-        known_names(
-            &described.task_schema,
-            &declared.script.options,
-            &format!("property of the task runner of `{}`:", declared.step.id),
-        )?;
-        if let Some(config) = &declared.script.config {
-            known_names(
-                &described.config_schema,
-                config,
-                &format!("property of `config` of task `{}`:", declared.step.id),
-            )?;
-        }
         if declared.script.uses_outputs(&declared.step.id) {
             continue;
         }
@@ -293,19 +296,15 @@ fn preview(input: &Input) -> StoredInput {
     }
 }
 
-/// Fail at the first name that a JSON Schema's properties do not have. The runner checks everything else.
-fn known_names(schema: &str, node: &crate::document::Node, what: &str) -> Result<(), Error> {
+/// Names that a JSON Schema's properties do not have. The runner checks everything else.
+fn unknown_names(schema: &str, node: &Node, owner: &str) -> Vec<Problem> {
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap_or_default();
     let Some(properties) = schema.get("properties").and_then(serde_json::Value::as_object) else {
-        return Ok(());
+        return Vec::new();
     };
     let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-    match node
-        .entries()
-        .iter()
-        .find(|(key, _)| !known.contains(&key.name.as_str()))
-    {
-        Some((key, _)) => Err(unknown(&key.place, what, &key.name, &known).into()),
-        None => Ok(()),
-    }
+    let unknown = node.entries().iter().filter(|(key, value)| !value.is_null() && !known.contains(&key.name.as_str()));
+    unknown
+        .map(|(key, _)| unknown_property(key, owner, &known, schema.get(REFUSED)))
+        .collect()
 }

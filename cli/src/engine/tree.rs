@@ -173,13 +173,14 @@ impl Engine<'_> {
             Values::Text(text) => self.decide(step, at, "values", |value| items(value, text), text)?,
             Values::List(nodes) => {
                 let list = |scope: &crate::scope::Scope| {
+                    let renderer = self.renderer.reading(scope.readable());
                     let render = |text: &str, place: &crate::document::Place| {
                         let text = Text {
                             text: text.to_owned(),
                             place: place.clone(),
                             what: what(),
                         };
-                        self.renderer.render(&text, &scope.values)
+                        renderer.render(&text, &scope.values)
                     };
                     let mut render = render;
                     let items = nodes.iter().map(|node| node.to_json_with(&mut render));
@@ -213,7 +214,8 @@ impl Engine<'_> {
         expression: &Text,
     ) -> Result<Decided, Error> {
         self.decide_by(step, at, name, |scope| {
-            understand(self.renderer.evaluate(expression, &scope.values)?)
+            let renderer = self.renderer.reading(scope.readable());
+            understand(renderer.evaluate(expression, &scope.values)?)
         })
     }
 

@@ -56,6 +56,9 @@ const INSTEAD: [(&str, &str); 26] = [
     ("namespaces", "remove it: there is one folder of namespace files"),
 ];
 
+/// Where a runner's schema names properties that it refuses, with what to use instead.
+pub(crate) const REFUSED: &str = "x-instead";
+
 /// Find every mistake in `node`. `owner` is whose properties these are to the reader, for example "task `hello`".
 pub(crate) fn check(node: &Node, schema: &Json, schemas: &Schemas, owner: &str) -> Vec<Problem> {
     let mut check = Check {
@@ -275,7 +278,7 @@ impl<'a> Check<'a> {
                     .unwrap_or_default();
                 let owner = named(path, self.owner);
                 meant.extend(nearest(&key.name, &known));
-                self.problems.push(unknown_property(key, &owner, &known));
+                self.problems.push(unknown_property(key, &owner, &known, schema.get(REFUSED)));
             } else if let Some(schema) = others {
                 self.value(value, schema, &below);
             }
@@ -364,11 +367,18 @@ impl<'a> Check<'a> {
     }
 }
 
-/// A problem with a name that is none of `known`.
-pub(crate) fn unknown_property(key: &crate::document::Key, owner: &str, known: &[&str]) -> Problem {
-    let instead = INSTEAD.iter().find(|(name, _)| *name == key.name);
+/// A problem with a name that is none of `known`. `refused` is what a schema says under [`REFUSED`].
+pub(crate) fn unknown_property(
+    key: &crate::document::Key,
+    owner: &str,
+    known: &[&str],
+    refused: Option<&Json>,
+) -> Problem {
+    let said = refused.and_then(|refused| refused.get(&key.name)?.as_str());
+    let own = || INSTEAD.iter().find(|(name, _)| *name == key.name);
+    let instead = said.or_else(|| own().map(|(_, instead)| *instead));
     let cure = match (nearest(&key.name, known), instead) {
-        (_, Some((_, instead))) => (*instead).to_owned(),
+        (_, Some(instead)) => instead.to_owned(),
         (Some(near), _) => format!("did you mean `{near}`?"),
         (None, None) if known.is_empty() => "remove it".to_owned(),
         (None, None) => format!("known are {}", listed(known)),
