@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::client::{Client, Failure};
-use super::cri::{Mount, PodSandboxConfig};
+use super::cri::{ContainerState, Mount, PodSandboxConfig};
 
 /// Labels by which the kubelet ties a container to a pod.
 pub(super) mod label {
@@ -82,10 +82,12 @@ impl Pod {
         let sandbox = sandboxes.into_iter().find(|sandbox| sandbox.state == 0);
         let sandbox = sandbox.ok_or_else(|| elsewhere("sandbox"))?.id;
         let own = client.containers(of_agent).await?;
+        // The runtime may not have noted yet that this one runs; the ones before it have ended.
+        let ended = ContainerState::Exited as i32;
         let own = own
             .into_iter()
-            .find(|own| own.pod_sandbox_id == sandbox && own.state == super::cri::ContainerState::Running as i32);
-        let own = own.ok_or_else(|| elsewhere("running container of the agent's name"))?;
+            .find(|own| own.pod_sandbox_id == sandbox && own.state != ended);
+        let own = own.ok_or_else(|| elsewhere("container that runs with the agent's name"))?;
         Ok(Self {
             mounts: client.status(&own.id).await?.mounts,
             config: config(&client.sandbox_info(&sandbox).await?)?,
