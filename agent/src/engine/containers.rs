@@ -267,3 +267,6 @@ fn lost(started: &Started) -> Ended {
         ..failed("The task's container is gone, and nothing knows how it ended; it is not run again".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;
