@@ -33,8 +33,8 @@ async fn run(options: Options) -> Result<(), String> {
     for ignored in &options.ignored {
         log::warn!("{ignored} has no effect: this agent logs to standard error");
     }
-    if let Some(container) = &options.main_container {
-        sidecar::check(container).map_err(|error| error.to_string())?;
+    if options.main_container.is_some() {
+        sidecar::check().map_err(|error| error.to_string())?;
     }
     let store = Store::open(&options.data_dir).map_err(|error| error.to_string())?;
     let settings = Settings {

@@ -10,4 +10,5 @@ mod init;
 mod logs;
 mod run;
 mod secure;
+mod sidecar;
 mod stop;
