@@ -4,6 +4,7 @@
 mod agent;
 mod api;
 mod bench;
+mod containers;
 mod crash;
 mod http;
 mod init;
