@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::interrupt;
 use crate::places;
 use crate::progress::{Size, Step};
-use crate::setup::WASM;
+use crate::setup::{STATIC, WASM};
 
 /// What a build leaves.
 #[derive(Clone, Debug)]
@@ -83,6 +83,24 @@ pub(crate) fn build(barriers: Barriers) -> Result<Products> {
         Size(size(&products.podrun)?)
     ));
     Ok(products)
+}
+
+/// Builds the agent as it is delivered.
+pub(crate) fn agent() -> Result<PathBuf> {
+    let step = Step::start("building podrun-agent");
+    let arguments = [
+        "build",
+        "--package",
+        "podrun-agent",
+        "--profile",
+        "agent",
+        "--target",
+        STATIC,
+    ];
+    interrupt::run(&mut cargo(&arguments)?)?;
+    let program = places::target()?.join(STATIC).join("agent/podrun-agent");
+    step.done(&format!("{}, {}", program.display(), Size(size(&program)?)));
+    Ok(program)
 }
 
 /// Builds every test and says where the programs are. Compiler messages go to the terminal.
