@@ -115,6 +115,24 @@ pub(crate) fn test_programs() -> Result<Vec<TestProgram>> {
     Ok(programs(&interrupt::output(&mut command)?))
 }
 
+/// Builds one of them.
+pub(crate) fn test_program(package: &str, target: &str) -> Result<TestProgram> {
+    let mut command = cargo(&[
+        "test",
+        "--workspace",
+        "--all-features",
+        "--test",
+        target,
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ])?;
+    let built = programs(&interrupt::output(&mut command)?);
+    let found = built
+        .into_iter()
+        .find(|program| program.package == package && program.target == target);
+    found.with_context(|| format!("package {package} has no test program `{target}`"))
+}
+
 /// Test programs in cargo's messages, one JSON object a line.
 fn programs(messages: &str) -> Vec<TestProgram> {
     let program = |line: &str| {

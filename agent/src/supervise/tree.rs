@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::fs;
 
-use rustix::fd::AsFd;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -12,6 +12,9 @@ use super::MARK;
 use super::identity::Stat;
 use crate::store::records::Identity;
 use crate::store::{TaskId, atomic};
+
+/// The file in `/proc/PID` that shows an environment.
+const ENVIRONMENT: &str = "environ";
 
 /// The most that is read of an environment: programs get no larger one.
 const LARGEST_ENVIRONMENT: u64 = 8 << 20;
@@ -140,14 +143,24 @@ pub(crate) fn processes() -> impl Iterator<Item = i32> {
 
 /// What a process has in the place where it was given its environment; `folder` is its folder in `/proc`.
 ///
-/// The kernel shows it to the process's own user only, and whoever may become that user opens it as such. That is less
-/// than being allowed to read any file.
+/// The kernel shows it to one user only, and whoever may become that user opens it as such. That is less than being
+/// allowed to read any file.
 pub(crate) fn environment(folder: impl AsFd) -> std::io::Result<Vec<u8>> {
-    let owner = rustix::fs::fstat(&folder)?.st_uid;
+    let mut opened = open_as_owner(&folder);
+    if matches!(opened, Err(Errno::ACCESS)) {
+        // A process that is about to execute its program changes hands.
+        opened = open_as_owner(&folder);
+    }
+    atomic::read_all(opened?, ENVIRONMENT, LARGEST_ENVIRONMENT)
+}
+
+fn open_as_owner(folder: impl AsFd) -> rustix::io::Result<OwnedFd> {
+    // The file's owner, not the folder's: it is root's while its process hides from its own user.
+    let owner = rustix::fs::statat(&folder, ENVIRONMENT, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
     let former = nix::unistd::setfsuid(owner.into());
-    let environment = atomic::open(&folder, "environ");
+    let opened = atomic::open(&folder, ENVIRONMENT);
     nix::unistd::setfsuid(former);
-    atomic::read_all(environment?, "environ", LARGEST_ENVIRONMENT)
+    opened
 }
 
 /// The mark that a process was started with; none too if its environment cannot be read or was cleared.

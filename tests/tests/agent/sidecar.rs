@@ -102,7 +102,8 @@ fn tasks_end_with_the_main_container_and_find_the_next_one() {
     assert_eq!(agent.await_state("long", "terminated")["reason"], "Lost");
     // The next container is found too, by its name alone.
     agent.create("next", &["sh", "-c", "echo $OTHER"]);
-    assert_eq!(agent.await_state("next", "terminated")["reason"], "Succeeded");
+    let ended = agent.await_state("next", "terminated");
+    assert_eq!(ended["reason"], "Succeeded", "{ended}");
     assert_eq!(agent.log("next"), "x\n");
 }
 
