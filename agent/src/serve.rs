@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::api::listen::Listeners;
 use crate::api::tls::Tls;
 use crate::api::{self, Api};
+use crate::container::{Containers, Runtime};
 use crate::engine::{Engine, Settings};
 use crate::options::Options;
 use crate::store::Store;
@@ -32,8 +33,8 @@ async fn run(options: Options) -> Result<(), String> {
     for ignored in &options.ignored {
         log::warn!("{ignored} has no effect: this agent logs to standard error");
     }
-    if let Some(container) = &options.main_container {
-        sidecar::check(container).map_err(|error| error.to_string())?;
+    if options.main_container.is_some() {
+        sidecar::check().map_err(|error| error.to_string())?;
     }
     let store = Store::open(&options.data_dir).map_err(|error| error.to_string())?;
     let settings = Settings {
@@ -44,7 +45,10 @@ async fn run(options: Options) -> Result<(), String> {
         reconcile_interval: options.reconcile_interval,
         main_container: options.main_container.clone(),
     };
-    let containers = options.cri_socket.as_deref().map(containers).transpose()?;
+    let containers = match &options.cri_socket {
+        Some(socket) => Some(runtime(socket, &options.data_dir).await?),
+        None => None,
+    };
     let listeners = listen(&options).await?;
     let engine = Engine::start(store, settings, containers)
         .await
@@ -66,11 +70,9 @@ async fn run(options: Options) -> Result<(), String> {
 }
 
 /// The runtime that tasks with `spec.container` go to.
-fn containers(socket: &Path) -> Result<Arc<dyn crate::container::Containers>, String> {
-    Err(format!(
-        "container mode is not available in this build: `{}` cannot be used",
-        socket.display()
-    ))
+async fn runtime(socket: &Path, data_dir: &Path) -> Result<Arc<dyn Containers>, String> {
+    let runtime = Runtime::connect(socket, data_dir).await;
+    Ok(Arc::new(runtime.map_err(|error| error.to_string())?))
 }
 
 async fn listen(options: &Options) -> Result<Listeners, String> {

@@ -1,12 +1,14 @@
 //! `cargo xtask bench`: set-up, build, a cluster of its own, and the program that measures; see `tests/src/bin/bench`.
 
+mod agent;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::cargo::{self, Barriers, Products};
 use crate::cluster;
@@ -16,9 +18,19 @@ use crate::places;
 use crate::progress::Step;
 use crate::setup::{self, Needs};
 
+/// What is measured besides the runner.
+#[derive(Clone, Debug, Subcommand)]
+enum Other {
+    /// Measure `podrun-agent` instead, as it is delivered, on this machine and without a cluster
+    Agent(agent::Options),
+}
+
 /// What is measured.
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Print one JSON document, with every sample, instead of the table
     #[arg(long)]
     json: bool,
@@ -67,6 +79,9 @@ impl Options {
 
 /// Measures; on a cluster of its own, which is taken down whatever happened, unless told otherwise.
 pub(crate) fn bench(options: &Options) -> Result<()> {
+    if let Some(Other::Agent(options)) = options.other {
+        return agent::bench(options);
+    }
     let own = !options.use_current_cluster;
     let given = demo::given_kubeconfig();
     if !own {
@@ -173,6 +188,7 @@ mod tests {
     #[test]
     fn only_what_was_said_is_passed_on() {
         let mut options = Options {
+            other: None,
             json: false,
             only: None,
             runs: None,

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::interrupt;
 use crate::places;
 use crate::progress::{Size, Step};
-use crate::setup::WASM;
+use crate::setup::{STATIC, WASM};
 
 /// What a build leaves.
 #[derive(Clone, Debug)]
@@ -85,6 +85,24 @@ pub(crate) fn build(barriers: Barriers) -> Result<Products> {
     Ok(products)
 }
 
+/// Builds the agent as it is delivered.
+pub(crate) fn agent() -> Result<PathBuf> {
+    let step = Step::start("building podrun-agent");
+    let arguments = [
+        "build",
+        "--package",
+        "podrun-agent",
+        "--profile",
+        "agent",
+        "--target",
+        STATIC,
+    ];
+    interrupt::run(&mut cargo(&arguments)?)?;
+    let program = places::target()?.join(STATIC).join("agent/podrun-agent");
+    step.done(&format!("{}, {}", program.display(), Size(size(&program)?)));
+    Ok(program)
+}
+
 /// Builds every test and says where the programs are. Compiler messages go to the terminal.
 pub(crate) fn test_programs() -> Result<Vec<TestProgram>> {
     let mut command = cargo(&[
@@ -95,6 +113,24 @@ pub(crate) fn test_programs() -> Result<Vec<TestProgram>> {
         "--message-format=json-render-diagnostics",
     ])?;
     Ok(programs(&interrupt::output(&mut command)?))
+}
+
+/// Builds one of them.
+pub(crate) fn test_program(package: &str, target: &str) -> Result<TestProgram> {
+    let mut command = cargo(&[
+        "test",
+        "--workspace",
+        "--all-features",
+        "--test",
+        target,
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ])?;
+    let built = programs(&interrupt::output(&mut command)?);
+    let found = built
+        .into_iter()
+        .find(|program| program.package == package && program.target == target);
+    found.with_context(|| format!("package {package} has no test program `{target}`"))
 }
 
 /// Test programs in cargo's messages, one JSON object a line.

@@ -15,6 +15,13 @@ use crate::progress::{self, Size, Step};
 /// The target that the component is built for.
 pub(crate) const WASM: &str = "wasm32-wasip2";
 
+/// The target that the agent is built for: one static file, whatever image it runs in.
+pub(crate) const STATIC: &str = if cfg!(target_arch = "aarch64") {
+    "aarch64-unknown-linux-musl"
+} else {
+    "x86_64-unknown-linux-musl"
+};
+
 /// What the Python host needs, and which version of it works.
 const REQUIREMENTS: &str = "hosts/python/requirements.txt";
 
@@ -58,6 +65,7 @@ const FOR_BUILD: &[Package] = &[
     package("clang", "clang"),
     package("lld", "wasm-ld"),
     package("llvm", "llvm-ar"),
+    package("musl-tools", "musl-gcc"),
     package("git", "git"),
 ];
 
@@ -112,7 +120,8 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
 fn refuse_what_cannot_be_brought(needs: Needs, packages: &[&str]) -> Result<()> {
     let mut missing = Vec::new();
     if needs.build && find("rustup").is_none() {
-        missing.push("cargo from rustup, for the target wasm32-wasip2: https://rustup.rs".to_owned());
+        missing
+            .push("cargo from rustup, for the targets of the component and of the agent: https://rustup.rs".to_owned());
     }
     if needs.cluster && !cluster::is_built()? {
         match version_of("go", &["version"]) {
@@ -216,6 +225,7 @@ fn add_to_toolchain() -> Result<()> {
     let (targets, components) = (installed("target")?, installed("component")?);
     for (what, name, there) in [
         ("target", WASM, targets.lines().any(|line| line.trim() == WASM)),
+        ("target", STATIC, targets.lines().any(|line| line.trim() == STATIC)),
         ("component", "clippy", components.contains("clippy")),
         ("component", "rustfmt", components.contains("rustfmt")),
     ] {

@@ -3,12 +3,24 @@
 //! The engine decides and remembers; a [`Containers`] does. Whatever it makes carries the task's id, so that it is
 //! found again after any restart: the engine asks [`Containers::find`] before it starts anything a second time.
 
+mod client;
+mod cri;
+mod log;
+mod output;
+mod pod;
+mod runtime;
+mod spec;
+mod volumes;
+
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
 use crate::protocol::{Container, Moment, Name};
 use crate::store::TaskId;
+
+pub use pod::Unknown;
+pub use runtime::{ConnectError, Runtime};
 
 /// A call under way.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -79,12 +91,15 @@ pub trait Containers: Send + Sync {
     fn start<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Moment>;
 
     /// Waits until the container has ended and its output is in the files. Also after a restart of the agent; it then
-    /// sees to the output again.
-    fn wait<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Exit>;
+    /// sees to the output again. A runtime that is out of reach is waited for. Nothing means that the container is gone.
+    fn wait<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Option<Exit>>;
 
     /// Sends TERM, and KILL after the grace. The end comes from [`wait`](Self::wait).
     fn stop<'a>(&'a self, task: &'a ContainerTask, grace: Duration) -> Pending<'a, ()>;
 
     /// Removes the container and everything that was made for it. There may be none.
     fn remove<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, ()>;
+
+    /// Removes the containers of tasks that are not known any more.
+    fn sweep<'a>(&'a self, known: &'a (dyn Fn(&TaskId) -> bool + Send + Sync)) -> Pending<'a, ()>;
 }

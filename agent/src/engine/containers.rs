@@ -13,6 +13,10 @@ use crate::protocol::{Container, Moment, Reason, Spec};
 use crate::store::TaskId;
 use crate::store::records::{Claim, Ended, Started};
 
+/// How soon something is tried again at the runtime, at first and at last.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 impl Engine {
     pub(super) async fn follow_container(
         self: &Arc<Self>,
@@ -55,6 +59,11 @@ impl Engine {
         let of = id.clone();
         self.blocking(move |engine| engine.store.end(&of, &ended)).await?;
         self.look(id)?;
+        // The end is on the disk: nothing of the container is needed any more. What fails now is done with the task's
+        // removal.
+        if let Err(error) = containers.remove(&task).await {
+            log::warn!("failed to remove the container of task `{}`: {error}", task.name);
+        }
         Ok(Over::Ended)
     }
 
@@ -65,28 +74,36 @@ impl Engine {
         task: &ContainerTask,
         started: Option<Started>,
     ) -> Result<Ended, Trouble> {
-        let started_at = match containers.find(task).await? {
-            Found::Absent if started.is_some() => return Ok(lost(started)),
-            Found::Absent | Found::Created => tokio::select! {
-                started = containers.start(task) => started?,
+        let found = find(containers, task, started.is_some()).await?;
+        let started_at = match (found, &started) {
+            (Found::Absent, Some(started)) => return Ok(lost(started)),
+            (Found::Absent | Found::Created, _) => tokio::select! {
+                biased;
                 () = self.stop_wanted(&task.id) => {
                     containers.remove(task).await?;
-                    return Ok(Ended { exit_code: 137, reason: Reason::Killed, ..failed("Task was stopped before it was started".to_owned()) });
+                    return Ok(unstarted());
                 }
+                started = containers.start(task) => started?,
             },
-            Found::Running { started_at } => started_at,
-            Found::Exited(exit) => return Ok(ended(exit, None)),
+            (Found::Running { started_at }, _) => started_at,
+            (Found::Exited(exit), _) => {
+                let why = self.why_ended(task, &exit);
+                // Its output may not have been collected to the end.
+                return Ok(containers
+                    .wait(task)
+                    .await?
+                    .map_or_else(|| ended(exit, why), |exit| ended(exit, why)));
+            }
         };
+        let noted = started.clone().unwrap_or(Started {
+            started_at,
+            process: None,
+            cgroup: None,
+        });
         if started.is_none() {
-            let record = Started {
-                started_at,
-                process: None,
-                cgroup: None,
-            };
-            let of = task.id.clone();
-            let noted = self.blocking(move |engine| engine.store.start(&of, &record)).await;
-            let noted = noted.and_then(|()| self.look(&task.id));
-            if let Err(error) = noted {
+            let (of, record) = (task.id.clone(), noted.clone());
+            let written = self.blocking(move |engine| engine.store.start(&of, &record)).await;
+            if let Err(error) = written.and_then(|()| self.look(&task.id)) {
                 log::error!("{error}; the container goes on");
             }
         }
@@ -101,7 +118,7 @@ impl Engine {
             }
         };
         tokio::select! {
-            exit = &mut exit => return Ok(ended(exit?, None)),
+            exit = &mut exit => return Ok(exit?.map_or_else(|| lost(&noted), |exit| ended(exit, None))),
             () = timeout => why = why.or(Some(Reason::TaskTimeout)),
             () = self.stop_wanted(&task.id) => why = why.or(Some(Reason::Killed)),
         }
@@ -117,7 +134,37 @@ impl Engine {
         if let Err(error) = stopped {
             log::warn!("failed to stop the container of task `{}`: {error}", task.name);
         }
-        Ok(ended(exit?, why))
+        Ok(exit?.map_or_else(|| lost(&noted), |exit| ended(exit, why)))
+    }
+
+    /// Why a container ended while no agent was there: one before this may have stopped it.
+    fn why_ended(&self, task: &ContainerTask, exit: &Exit) -> Option<Reason> {
+        let stop = self.table().get(&task.id).and_then(|entry| entry.stop.clone());
+        let stopped = stop.is_some_and(|stop| stop.requested_at <= exit.finished_at);
+        let limit = exit.started_at.zip(task.spec.timeout_seconds);
+        let late = limit.is_some_and(|(start, timeout)| {
+            let end = start.0.saturating_add(timeout.saturating_mul(1_000_000));
+            end <= exit.finished_at.0
+        });
+        match (late, stopped) {
+            (true, _) => Some(Reason::TaskTimeout),
+            (false, true) => Some(Reason::Killed),
+            (false, false) => None,
+        }
+    }
+
+    /// Removes the containers of tasks that are not there any more, which a crash in an unlucky moment leaves.
+    pub(super) async fn sweep_containers(self: Arc<Self>) {
+        let Some(containers) = self.containers.clone() else {
+            return;
+        };
+        let known = |id: &TaskId| self.table().get(id).is_some();
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = containers.sweep(&known).await {
+            log::warn!("failed to look for containers that are left over: {error}; it is tried again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     /// Removes what a container task has at the runtime, however often that takes.
@@ -129,14 +176,14 @@ impl Engine {
         let (Some(containers), Some(task)) = (self.containers.clone(), self.container_task(id, container)) else {
             return;
         };
-        let mut pause = Duration::from_millis(100);
+        let mut pause = FIRST_PAUSE;
         while let Err(error) = containers.remove(&task).await {
             log::error!(
                 "failed to remove the container of task `{}`: {error}; it is tried again",
                 task.name
             );
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(30));
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -158,6 +205,20 @@ impl Engine {
             folder: self.folder(id),
             log_limit: self.settings.log_limit,
         })
+    }
+}
+
+/// Looks for a task's container. One that was started is looked for until the runtime answers: the task does not wait to
+/// be started again.
+async fn find(containers: &dyn Containers, task: &ContainerTask, patient: bool) -> Result<Found, Trouble> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match containers.find(task).await {
+            Err(Trouble::Unavailable(trouble)) if patient => log::warn!("task `{}`: {trouble}", task.name),
+            other => return other,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -190,11 +251,22 @@ fn failed(message: String) -> Ended {
     }
 }
 
-fn lost(started: Option<Started>) -> Ended {
+fn unstarted() -> Ended {
+    Ended {
+        exit_code: 137,
+        reason: Reason::Killed,
+        ..failed("Task was stopped before it was started".to_owned())
+    }
+}
+
+fn lost(started: &Started) -> Ended {
     Ended {
         exit_code: 137,
         reason: Reason::Lost,
-        started_at: started.map(|started| started.started_at),
+        started_at: Some(started.started_at),
         ..failed("The task's container is gone, and nothing knows how it ended; it is not run again".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,7 @@ impl Engine {
         });
         engine.adopt(found).await?;
         engine.schedule();
+        tokio::spawn(Arc::clone(&engine).sweep_containers());
         tokio::spawn(Arc::clone(&engine).reconcile());
         Ok(engine)
     }

@@ -71,21 +71,30 @@ pub fn sync(folder: impl AsFd) -> io::Result<()> {
 
 /// Reads a file of at most `limit` bytes; nothing if it is not there.
 pub fn read(folder: impl AsFd, name: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    match open(folder, name) {
+        Ok(file) => read_all(file, name, limit).map(Some),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens a file to read it. It may be anything: nothing is followed, and nobody is waited for.
+pub fn open(folder: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    rustix::fs::openat(folder, name, flags, Mode::empty())
+}
+
+/// Reads what was opened, which may not be larger than `limit` bytes.
+pub fn read_all(file: OwnedFd, name: &str, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    file.take(limit + 1).read_to_end(&mut content)?;
+    File::from(file).take(limit + 1).read_to_end(&mut content)?;
     if content.len() as u64 > limit {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             format!("`{name}` is larger than {limit} bytes"),
         ));
     }
-    Ok(Some(content))
+    Ok(content)
 }
 
 #[cfg(test)]

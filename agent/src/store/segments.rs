@@ -1,8 +1,8 @@
 //! The files that hold a task's output: named after the stream and the position of their first byte in it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// The name of the file that begins at a position of a stream.
@@ -37,7 +37,7 @@ impl Reader {
             position,
             open: None,
         };
-        if let Some(oldest) = reader.starts()?.into_iter().next() {
+        if let Some(oldest) = starts(folder, stream)?.into_iter().next() {
             reader.position = position.max(oldest);
         }
         Ok(reader)
@@ -60,7 +60,7 @@ impl Reader {
                 }
             }
             // At the end of a file another one may follow, and that is where this one ended for good.
-            let starts = self.starts()?;
+            let starts = starts(&self.folder, self.stream)?;
             let current = self.open.as_ref().map(|(start, _)| *start);
             let holder = starts
                 .iter()
@@ -81,20 +81,115 @@ impl Reader {
             }
         }
     }
+}
 
-    /// Where the files begin, in order.
-    fn starts(&self) -> io::Result<Vec<u64>> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
+/// The end of a stream, to write on from. Of what was written, at least the last half of the limit is kept.
+#[derive(Debug)]
+pub struct Writer {
+    folder: PathBuf,
+    stream: &'static str,
+    segment_size: u64,
+    current: Option<Segment>,
+    /// Where the file before this one begins. It stays until the next one does.
+    previous: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    start: u64,
+    length: u64,
+    file: File,
+}
+
+impl Writer {
+    /// Goes on where the stream ends, keeping `limit` bytes of it.
+    pub fn resume(folder: &Path, stream: &'static str, limit: u64) -> io::Result<Self> {
+        let mut writer = Self {
+            folder: folder.to_owned(),
+            stream,
+            segment_size: (limit / 2).max(1),
+            current: None,
+            previous: None,
         };
-        let mut starts = Vec::new();
-        for entry in entries {
-            starts.extend(entry?.file_name().to_str().and_then(|file| start(self.stream, file)));
+        let mut starts = starts(folder, stream)?;
+        if let Some(start) = starts.pop() {
+            let file = writer.open(start, false)?;
+            let length = file.metadata()?.len();
+            writer.current = Some(Segment { start, length, file });
+            writer.previous = starts.pop();
         }
-        starts.sort_unstable();
-        Ok(starts)
+        for old in starts {
+            writer.remove(old);
+        }
+        Ok(writer)
     }
+
+    /// Where the next byte goes.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.current
+            .as_ref()
+            .map_or(0, |segment| segment.start + segment.length)
+    }
+
+    /// Writes all of it. What could not be written after an error is not there, and may be tried again.
+    pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let segment_size = self.segment_size;
+        while !bytes.is_empty() {
+            let segment = match &mut self.current {
+                Some(segment) if segment.length < segment_size => segment,
+                _ => self.begin()?,
+            };
+            let room = usize::try_from(segment_size - segment.length).unwrap_or(usize::MAX);
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            let written = segment.file.write_at(now, segment.length)?;
+            segment.length += written as u64;
+            bytes = match now.get(written..) {
+                Some([]) => later,
+                _ => bytes.get(written..).unwrap_or_default(),
+            };
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> io::Result<&mut Segment> {
+        let start = self.position();
+        let file = self.open(start, true)?;
+        let full = self.current.take();
+        if let Some(oldest) = std::mem::replace(&mut self.previous, full.map(|segment| segment.start)) {
+            self.remove(oldest);
+        }
+        Ok(self.current.insert(Segment { start, length: 0, file }))
+    }
+
+    fn open(&self, start: u64, new: bool) -> io::Result<File> {
+        let no_links = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        OpenOptions::new()
+            .write(true)
+            .create(new)
+            .truncate(new)
+            .mode(0o600)
+            .custom_flags(no_links)
+            .open(self.folder.join(name(self.stream, start)))
+    }
+
+    fn remove(&self, start: u64) {
+        let _ = fs::remove_file(self.folder.join(name(self.stream, start)));
+    }
+}
+
+/// Where a stream's files begin, in order.
+fn starts(folder: &Path, stream: &str) -> io::Result<Vec<u64>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut starts = Vec::new();
+    for entry in entries {
+        starts.extend(entry?.file_name().to_str().and_then(|file| start(stream, file)));
+    }
+    starts.sort_unstable();
+    Ok(starts)
 }
 
 #[cfg(test)]
@@ -132,6 +227,33 @@ mod tests {
         let mut beyond = Reader::new(place.path(), "stdout", 99).unwrap();
         assert_eq!(rest(&mut beyond), b"");
         assert_eq!(beyond.position(), 99);
+    }
+
+    #[test]
+    fn writing_goes_on_where_it_ended_and_keeps_the_last_bytes() {
+        let place = tempfile::tempdir().unwrap();
+        let kept = || {
+            let mut reader = Reader::new(place.path(), "stdout", 0).unwrap();
+            let start = reader.position();
+            (start, String::from_utf8(rest(&mut reader)).unwrap())
+        };
+        for (position, text) in [(0, "01"), (2, "234"), (5, ""), (5, "678901234"), (14, "5")] {
+            let mut writer = Writer::resume(place.path(), "stdout", 8).unwrap();
+            assert_eq!(writer.position(), position);
+            assert_eq!(starts(place.path(), "stdout").unwrap().is_empty(), position == 0);
+            writer.write(text.as_bytes()).unwrap();
+        }
+        assert_eq!(starts(place.path(), "stdout").unwrap(), [8, 12]);
+        assert_eq!(kept(), (8, "9012345".to_owned()));
+    }
+
+    #[test]
+    fn a_link_is_not_written_through() {
+        let place = tempfile::tempdir().unwrap();
+        let outside = place.path().join("outside");
+        std::os::unix::fs::symlink(&outside, place.path().join(name("stdout", 0))).unwrap();
+        assert!(Writer::resume(place.path(), "stdout", 8).is_err());
+        assert!(!outside.exists());
     }
 
     #[test]

@@ -10,14 +10,14 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use nix::errno::Errno;
 use nix::sys::signal::SigSet;
 use nix::unistd::ForkResult;
+use rustix::fs::Mode;
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
-use rustix::thread::{Gid, Uid};
 
 use super::MARK;
 use super::cgroup::Cgroup;
 use crate::protocol::Process;
-use crate::sidecar::{Surroundings, User};
+use crate::sidecar::Surroundings;
 use crate::store::TaskId;
 
 /// Where programs are looked for if no `PATH` says it.
@@ -135,18 +135,19 @@ fn clone_into(cgroup: &OwnedFd) -> Result<Option<Pid>, Errno> {
 fn execute(plan: &Plan<'_>, null: &OwnedFd, supervisor: Pid) -> Result<Infallible, Failure> {
     rustix::process::setsid().map_err(Failure::at("start a session"))?;
     clear_signals();
-    if let Some(user) = &plan.surroundings.user {
+    if plan.surroundings.main.is_some() {
+        // Programs open `/dev/stdout`, which is this pipe, and not as its owner.
+        let mode = Mode::RUSR | Mode::WUSR | Mode::WGRP | Mode::WOTH;
         for pipe in [&plan.stdout, &plan.stderr] {
-            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-            rustix::fs::fchown(pipe, Some(uid), Some(gid)).map_err(Failure::at("hand over the output"))?;
+            rustix::fs::fchmod(pipe, mode).map_err(Failure::at("hand over the output"))?;
         }
     }
     close_the_rest().map_err(Failure::at("see to inherited descriptors"))?;
     rustix::stdio::dup2_stdin(null.as_fd()).map_err(Failure::at("set standard input"))?;
     rustix::stdio::dup2_stdout(plan.stdout.as_fd()).map_err(Failure::at("set standard output"))?;
     rustix::stdio::dup2_stderr(plan.stderr.as_fd()).map_err(Failure::at("set standard error"))?;
-    if let Some(user) = &plan.surroundings.user {
-        become_user(user).map_err(Failure::at(&format!("become user {}:{}", user.uid, user.gid)))?;
+    if let Some(main) = &plan.surroundings.main {
+        main.join().map_err(Failure::at("enter the main container"))?;
     }
     // A change of user clears this, so it comes after. It ends the program of a supervisor that was killed.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
@@ -154,22 +155,10 @@ fn execute(plan: &Plan<'_>, null: &OwnedFd, supervisor: Pid) -> Result<Infallibl
     if rustix::process::getppid() != Some(supervisor) {
         return Err(Failure::new(CANNOT_EXECUTE, "the supervisor was killed".to_owned()));
     }
-    let task_folder = plan.process.working_dir.as_ref().map(std::path::PathBuf::from);
-    if let Some(folder) = task_folder.as_ref().or(plan.surroundings.working_dir.as_ref()) {
-        std::env::set_current_dir(folder).map_err(Failure::at(&format!(
-            "change into working directory `{}`",
-            folder.display()
-        )))?;
+    if let Some(folder) = &plan.process.working_dir {
+        std::env::set_current_dir(folder).map_err(Failure::at(&format!("change into working directory `{folder}`")))?;
     }
     run_program(plan)
-}
-
-fn become_user(user: &User) -> rustix::io::Result<()> {
-    let groups: Vec<_> = user.groups.iter().copied().map(Gid::from_raw).collect();
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    rustix::thread::set_thread_groups(&groups)?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)
 }
 
 /// Descriptors that the agent was started with are no affair of a task's.

@@ -29,13 +29,13 @@ impl Identity {
 
 /// What `/proc` tells about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// Its parent.
     pub(super) parent: i32,
     /// Its session.
     pub(super) session: i32,
     /// When it started, in clock ticks since the machine did.
-    pub(super) start_time: u64,
+    pub(crate) start_time: u64,
     /// Whether it has ended and waits to be reaped.
     pub(super) ended: bool,
 }
@@ -46,7 +46,7 @@ impl Stat {
     }
 
     /// The name in brackets may hold anything, brackets too: what counts comes after the last one.
-    fn parse(line: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let after = line.iter().rposition(|byte| *byte == b')')? + 1;
         let mut fields = std::str::from_utf8(line.get(after..)?).ok()?.split_ascii_whitespace();
         Some(Self {

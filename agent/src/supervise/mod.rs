@@ -85,7 +85,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
 }
 
 /// Says something on standard error, if anybody is there.
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "podrun-agent: {text}");
 }
 

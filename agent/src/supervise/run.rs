@@ -26,6 +26,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// How soon processes that were killed are looked for again; they may be held up in the kernel.
 const KILL_AGAIN: Duration = Duration::from_millis(20);
 
+/// How long a task waits for the main container to run.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
 /// The largest record that is read.
 const LARGEST: u64 = 64 << 20;
 
@@ -60,12 +63,17 @@ pub(super) fn supervise(order: &Order) -> Result<(), Error> {
     // Whoever finds the claim may rely on the pipes: they are open before it, and until the end.
     let ends = Ends::open(&folder).map_err(at("open the pipes"))?;
     let surroundings = match &order.main_container {
-        Some(name) => sidecar::enter(name).map_err(|error| error.to_string()),
+        Some(name) => enter(name, &folder, &ends),
         None => Ok(Surroundings::own()),
     };
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(at("become a subreaper"))?;
     if !claim(&folder)? {
         return Ok(());
+    }
+    if order.main_container.is_some() {
+        // It outlives the agent's container, whose runtime waits until nobody has its log open any more.
+        let null = std::fs::File::options().write(true).open("/dev/null");
+        let _ = null.map(rustix::stdio::dup2_stderr);
     }
     let supervisor = Supervisor {
         id,
@@ -76,6 +84,24 @@ pub(super) fn supervise(order: &Order) -> Result<(), Error> {
     };
     supervisor.run(&task.spec, surroundings, order.log_limit);
     Ok(())
+}
+
+/// Enters the main container, once it runs. A task that is to stop meanwhile is not held up.
+fn enter(name: &str, folder: &OwnedFd, ends: &Ends) -> Result<Surroundings, String> {
+    let last = Instant::now() + START_PATIENCE;
+    loop {
+        match sidecar::enter(name) {
+            Err(error) if error.is_passing() && Instant::now() < last && !is_stopped(folder) => {
+                let again = Timespec::try_from(AGAIN).ok();
+                let _ = rustix::event::poll(&mut [PollFd::new(&ends.control, PollFlags::IN)], again.as_ref());
+            }
+            entered => return entered.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+fn is_stopped(folder: &OwnedFd) -> bool {
+    !matches!(atomic::read(folder, file::STOP, LARGEST), Ok(None))
 }
 
 fn signals() -> nix::Result<SignalFd> {
@@ -164,7 +190,11 @@ impl Supervisor {
         let pipe = |error| refuse(format!("failed to make a pipe for the output: {error}"));
         let (stdout, stdout_writer) = Output::new("stdout", log_limit).map_err(pipe)?;
         let (stderr, stderr_writer) = Output::new("stderr", log_limit).map_err(pipe)?;
-        let cgroup = surroundings.own_cgroup.then(|| Cgroup::make(&self.id)).flatten();
+        // In the main container the task is in that one's cgroups, where nothing is ours to make.
+        let cgroup = match surroundings.main {
+            Some(_) => None,
+            None => Cgroup::make(&self.id),
+        };
         let begun = Instant::now();
         let main = child::start(Plan {
             id: &self.id,

@@ -2,15 +2,22 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Read as _;
 
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::MARK;
 use super::identity::Stat;
-use crate::store::TaskId;
 use crate::store::records::Identity;
+use crate::store::{TaskId, atomic};
+
+/// The file in `/proc/PID` that shows an environment.
+const ENVIRONMENT: &str = "environ";
+
+/// The most that is read of an environment: programs get no larger one.
+const LARGEST_ENVIRONMENT: u64 = 8 << 20;
 
 /// A process at the moment when it was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,16 +135,39 @@ impl Census {
     }
 }
 
-fn processes() -> impl Iterator<Item = i32> {
+/// The numbers of all processes.
+pub(crate) fn processes() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
+/// What a process has in the place where it was given its environment; `folder` is its folder in `/proc`.
+///
+/// The kernel shows it to one user only, and whoever may become that user opens it as such. That is less than being
+/// allowed to read any file.
+pub(crate) fn environment(folder: impl AsFd) -> std::io::Result<Vec<u8>> {
+    let mut opened = open_as_owner(&folder);
+    if matches!(opened, Err(Errno::ACCESS)) {
+        // A process that is about to execute its program changes hands.
+        opened = open_as_owner(&folder);
+    }
+    atomic::read_all(opened?, ENVIRONMENT, LARGEST_ENVIRONMENT)
+}
+
+fn open_as_owner(folder: impl AsFd) -> rustix::io::Result<OwnedFd> {
+    // The file's owner, not the folder's: it is root's while its process hides from its own user.
+    let owner = rustix::fs::statat(&folder, ENVIRONMENT, AtFlags::SYMLINK_NOFOLLOW)?.st_uid;
+    let former = nix::unistd::setfsuid(owner.into());
+    let opened = atomic::open(&folder, ENVIRONMENT);
+    nix::unistd::setfsuid(former);
+    opened
+}
+
 /// The mark that a process was started with; none too if its environment cannot be read or was cleared.
 fn mark(pid: i32) -> Option<Vec<u8>> {
-    let mut environment = Vec::new();
-    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
-    file.take(1 << 20).read_to_end(&mut environment).ok()?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::openat(CWD, format!("/proc/{pid}"), flags, Mode::empty()).ok()?;
+    let environment = environment(folder).ok()?;
     let mut variables = environment.split(|byte| *byte == 0);
     let value = variables.find_map(|variable| variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
     Some(value.to_vec())

@@ -4,10 +4,12 @@
 mod agent;
 mod api;
 mod bench;
+mod containers;
 mod crash;
 mod http;
 mod init;
 mod logs;
 mod run;
 mod secure;
+mod sidecar;
 mod stop;

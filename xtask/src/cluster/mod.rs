@@ -23,6 +23,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::cargo;
 use crate::image::{self, Recipe};
 use crate::setup::{self, Needs};
 
@@ -125,12 +126,19 @@ pub(crate) fn bring_up(name: &str) -> Result<Running> {
 pub(crate) fn bring_up_with(name: &str, api_server: ApiServer) -> Result<Running> {
     let cluster = Cluster::named(name)?;
     up::up(&cluster, Some(api_server))?;
-    image::push_all(cluster.existing()?.ports.registry)?;
+    push_images(&cluster)?;
     Ok(Running {
         folder: cluster.folder().to_owned(),
         kubeconfig: cluster.kubeconfig(),
         runner_kubeconfig: cluster.runner_kubeconfig(),
     })
+}
+
+/// Builds every image that examples and tests use, and pushes it.
+fn push_images(cluster: &Cluster) -> Result<()> {
+    let port = cluster.existing()?.ports.registry;
+    image::push_agent(port, &cargo::agent()?)?;
+    image::push_all(port)
 }
 
 /// Brings up the cluster that people use, without the images that take minutes; its kubeconfig.
@@ -210,9 +218,13 @@ pub(crate) fn run(action: Action) -> Result<()> {
             image::push(&recipe, decisions.ports.registry)
         }
         Action::Images { name } => {
-            let decisions = Cluster::named(&name.name)?.existing()?;
-            setup::ensure(FOR_IMAGES)?;
-            image::push_all(decisions.ports.registry)
+            let cluster = Cluster::named(&name.name)?;
+            cluster.existing()?;
+            setup::ensure(Needs {
+                build: true,
+                ..FOR_IMAGES
+            })?;
+            push_images(&cluster)
         }
     }
 }

@@ -21,6 +21,9 @@ const BUSYBOX_USER: &[&str] = &["podrun.dev/test/busybox-user"];
 /// One static program and nothing else, above all no shell.
 const HELLO: &[&str] = &["podrun.dev/test/hello"];
 
+/// The agent and nothing else.
+const AGENT: &[&str] = &["podrun.dev/agent"];
+
 /// Debian without some of the tools that file containers need.
 const FEW_TOOLS: &[&str] = &["podrun.dev/test/few-tools"];
 
@@ -102,6 +105,21 @@ pub(crate) fn push_small(port: u16, pause: &str, hello: &Path) -> Result<()> {
     };
     registry.push(&Image::new(vec![layer], &defaults), &names(HELLO)?)?;
     Ok(())
+}
+
+/// Pushes the agent's image: the program alone, which needs no user, shell or library.
+pub(crate) fn push_agent(port: u16, program: &Path) -> Result<()> {
+    let content = fs::read(program).with_context(|| format!("failed to read `{}`", program.display()))?;
+    let layer = Store::open()?.add(|path| {
+        let mut layer = Layer::create(path)?;
+        layer.file("podrun-agent", 0o755, &content)?;
+        layer.finish()
+    })?;
+    let defaults = Defaults {
+        entrypoint: vec!["/podrun-agent".to_owned()],
+        ..Defaults::default()
+    };
+    push(&Registry::on(port), &Image::new(vec![layer], &defaults), AGENT)
 }
 
 /// Pushes the larger ones: Debian with bash, and with Python and the library that scripts of flows import.
@@ -211,7 +229,7 @@ mod tests {
 
     #[test]
     fn every_name_is_one() {
-        for list in [BUSYBOX, BUSYBOX_USER, HELLO, FEW_TOOLS, DEBIAN, LANGUAGES, PYTHON] {
+        for list in [BUSYBOX, BUSYBOX_USER, HELLO, AGENT, FEW_TOOLS, DEBIAN, LANGUAGES, PYTHON] {
             names(list).unwrap();
         }
     }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
-pub(crate) use catalogue::{push_all, push_small};
+pub(crate) use catalogue::{push_agent, push_all, push_small};
 
 use layer::Layer;
 use reference::Reference;

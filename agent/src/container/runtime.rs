@@ -1,0 +1,535 @@
+//! [`Containers`] in the agent's own pod, by whatever runtime serves the Container Runtime Interface.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tonic::Code;
+
+use super::client::{Client, Failure};
+use super::cri::{Container, ContainerState, ContainerStatus};
+use super::output::Collector;
+use super::pod::{self, Pod};
+use super::{ContainerTask, Containers, Error, Exit, Found, Pending, spec, volumes};
+use crate::protocol::Moment;
+use crate::store::TaskId;
+
+/// How often the runtime is asked what became of the containers, all at once, and how often logs are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long nothing may come any more before the log of a container that has ended is complete: the runtime may still
+/// be writing the last lines.
+const SETTLING: Duration = Duration::from_millis(50);
+
+/// How often an image is asked for, and a container that may be there already from an earlier request.
+const TRIES: u32 = 3;
+
+/// The runtime's word for the end of a container that could not be started.
+const START_ERROR: &str = "StartError";
+
+/// Why there is no container mode.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The socket cannot be used.
+    #[error(
+        "--enable-container-mode: --cri-socket `{socket}` cannot be used: {reason}; mount the node's folder of the \
+         runtime's socket into the agent's container as a hostPath volume, and run the agent as root"
+    )]
+    Socket {
+        /// The socket.
+        socket: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What is there is no runtime that can be used.
+    #[error("--enable-container-mode: --cri-socket `{socket}`: {source}")]
+    Pod {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: pod::Unknown,
+    },
+    /// The runtime cannot write where the agent reads.
+    #[error(
+        "--enable-container-mode: --data-dir `{0}` must be in a volume of the pod, where the runtime writes the output \
+         of containers"
+    )]
+    NoVolume(PathBuf),
+}
+
+/// The runtime of this node, for the pod of this agent.
+#[derive(Debug, Clone)]
+pub struct Runtime(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    client: Client,
+    pod: Pod,
+    data_dir: PathBuf,
+    /// What the runtime said last, for everybody who waits.
+    listing: tokio::sync::Mutex<Option<(Instant, Arc<Listing>)>>,
+    /// Held by whoever makes, starts or removes the container of a task.
+    locks: Mutex<HashMap<TaskId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// The containers of this agent's tasks.
+type Listing = HashMap<String, Container>;
+
+impl Runtime {
+    /// Connects to the runtime and finds this pod at it.
+    pub async fn connect(socket: &Path, data_dir: &Path) -> Result<Self, ConnectError> {
+        // A look of our own first: what is wrong with a socket is said best by the kernel.
+        let reachable = tokio::net::UnixStream::connect(socket).await;
+        reachable.map_err(|error| ConnectError::Socket {
+            socket: socket.to_owned(),
+            reason: match error.kind() {
+                ErrorKind::NotFound => "it is not there".to_owned(),
+                ErrorKind::PermissionDenied => "it is not permitted".to_owned(),
+                _ => error.to_string(),
+            },
+        })?;
+        let client = Client::new(socket);
+        let of_pod = |source| ConnectError::Pod {
+            socket: socket.to_owned(),
+            source,
+        };
+        let version = client.version().await.map_err(|failure| of_pod(failure.into()))?;
+        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let pod = Pod::find(&client, &mountinfo).await.map_err(of_pod)?;
+        let data_dir = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
+        if pod.on_node(&data_dir).is_none() {
+            return Err(ConnectError::NoVolume(data_dir));
+        }
+        log::info!(
+            "containers are run by {} {} beside {pod}",
+            version.runtime_name,
+            version.runtime_version
+        );
+        Ok(Self(Arc::new(Inner {
+            client,
+            pod,
+            data_dir,
+            listing: tokio::sync::Mutex::default(),
+            locks: Mutex::default(),
+        })))
+    }
+}
+
+impl Containers for Runtime {
+    fn find<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Found> {
+        Box::pin(async move {
+            let Some(container) = self.0.container(&task.id).await? else {
+                return Ok(Found::Absent);
+            };
+            match ContainerState::try_from(container.state) {
+                Ok(ContainerState::Created) => Ok(Found::Created),
+                Ok(ContainerState::Exited) => exit(&self.0.client.status(&container.id).await?).map(Found::Exited),
+                // What the runtime does not know may run.
+                _ => Ok(Found::Running {
+                    started_at: moment(self.0.client.status(&container.id).await?.started_at),
+                }),
+            }
+        })
+    }
+
+    fn start<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Moment> {
+        Box::pin(async move {
+            let image = self.0.image(&task.spec.image).await?;
+            let (inner, task) = (Arc::clone(&self.0), task.clone());
+            // From here on nothing is left half done: whoever does not wait any more finds the container, or none.
+            let guard = inner.lock(&task.id).lock_owned().await;
+            let started = tokio::spawn(async move {
+                let _alone = guard;
+                inner.start(&task, image).await
+            });
+            started
+                .await
+                .unwrap_or_else(|error| Err(Error::Refused(error.to_string())))
+        })
+    }
+
+    fn wait<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Option<Exit>> {
+        Box::pin(self.0.wait(task))
+    }
+
+    fn stop<'a>(&'a self, task: &'a ContainerTask, grace: Duration) -> Pending<'a, ()> {
+        Box::pin(async move {
+            match self.0.container(&task.id).await? {
+                Some(container) => Ok(self.0.client.stop(&container.id, grace).await?),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn remove<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let _alone = self.0.lock(&task.id).lock_owned().await;
+            while let Some(container) = self.0.container(&task.id).await? {
+                self.0.client.remove(&container.id).await?;
+            }
+            self.0.forget(&task.id);
+            Ok(())
+        })
+    }
+
+    fn sweep<'a>(&'a self, known: &'a (dyn Fn(&TaskId) -> bool + Send + Sync)) -> Pending<'a, ()> {
+        Box::pin(async move {
+            for (task, container) in self.0.list().await? {
+                if TaskId::parse(&task).is_some_and(|id| known(&id)) {
+                    continue;
+                }
+                log::warn!(
+                    "container {} was made for a task that is not known; it is removed",
+                    container.id
+                );
+                self.0.client.remove(&container.id).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Inner {
+    /// The id of an image, which is brought to the node if it is not there.
+    async fn image(&self, image: &str) -> Result<String, Error> {
+        let mut tries = 1;
+        loop {
+            if let Some(id) = self.client.image(image).await? {
+                return Ok(id);
+            }
+            log::info!("pulling image `{image}`");
+            let pulled = self.client.pull(image, self.pod.config.clone()).await;
+            let failure = match pulled {
+                Ok(()) if tries < TRIES => None,
+                Ok(()) => return Err(Error::Refused(format!("image `{image}` was pulled and is not there"))),
+                Err(failure) if failure.may_pass() => return Err(failure.into()),
+                Err(failure) => Some(failure),
+            };
+            let hopeless = |code| {
+                let codes = [
+                    Code::NotFound,
+                    Code::InvalidArgument,
+                    Code::PermissionDenied,
+                    Code::Unauthenticated,
+                ];
+                codes.contains(&code)
+            };
+            if let Some(failure) = failure {
+                if tries >= TRIES || hopeless(failure.code) {
+                    return Err(Error::Refused(format!("image `{image}` cannot be pulled: {failure}")));
+                }
+                log::warn!("image `{image}` cannot be pulled: {failure}; it is tried again");
+                tokio::time::sleep(Duration::from_secs(1) * tries).await;
+            }
+            tries += 1;
+        }
+    }
+
+    /// Makes the container, unless it is there, and starts it, unless it was.
+    async fn start(&self, task: &ContainerTask, image: String) -> Result<Moment, Error> {
+        let id = match self.container(&task.id).await? {
+            Some(container) if container.state != ContainerState::Created as i32 => {
+                return Ok(moment(self.client.status(&container.id).await?.started_at));
+            }
+            Some(container) => container.id,
+            None => self.create(task, image).await?,
+        };
+        if let Err(failure) = self.client.start(&id).await {
+            let error = Error::from(failure);
+            if matches!(error, Error::Refused(_)) {
+                self.client.remove(&id).await?;
+            }
+            return Err(error);
+        }
+        Ok(moment(self.client.status(&id).await?.started_at))
+    }
+
+    async fn create(&self, task: &ContainerTask, image: String) -> Result<String, Error> {
+        let mounts = self.mounts().await?;
+        let state = self.on_node(&self.data_dir)?;
+        let mounts =
+            volumes::resolve(&task.spec.volume_mounts, &mounts, &self.pod.uid, &state).map_err(Error::Refused)?;
+        let folder = task.folder.canonicalize().unwrap_or_else(|_| task.folder.clone());
+        let folder = self.on_node(&folder)?;
+        let request = spec::request(task, &self.pod, image, mounts, &folder).map_err(Error::Refused)?;
+        let mut tries = 1;
+        let id = loop {
+            let failure = match self.client.create(request.clone()).await {
+                Ok(id) => break id,
+                Err(failure) => failure,
+            };
+            // An agent that was killed may have asked for it, and the runtime may still be about it.
+            if let Some(there) = self.container(&task.id).await? {
+                return Ok(there.id);
+            }
+            if failure.may_pass() || failure.code != Code::Unknown || tries >= TRIES {
+                return Err(failure.into());
+            }
+            tokio::time::sleep(Duration::from_millis(200) * tries).await;
+            tries += 1;
+        };
+        let log = self.client.status(&id).await?.log_path;
+        if Path::new(&log) != folder.join(super::output::LOG) {
+            self.client.remove(&id).await?;
+            return Err(Error::Refused(format!(
+                "the runtime writes output to `{log}`, where the agent cannot read it: container mode needs containerd"
+            )));
+        }
+        Ok(id)
+    }
+
+    /// What is mounted into the containers of the pod, but not into those of tasks.
+    async fn mounts(&self) -> Result<Vec<super::cri::Mount>, Error> {
+        let of_pod = HashMap::from([(pod::label::POD_UID.to_owned(), self.pod.uid.clone())]);
+        let mut mounts = self.pod.mounts.clone();
+        for container in self.client.containers(of_pod).await? {
+            if container.labels.contains_key(spec::TASK) || container.pod_sandbox_id != self.pod.sandbox {
+                continue;
+            }
+            match self.client.status(&container.id).await {
+                Ok(status) => mounts.extend(status.mounts),
+                Err(failure) if failure.code == Code::NotFound => {}
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        Ok(mounts)
+    }
+
+    fn on_node(&self, path: &Path) -> Result<PathBuf, Error> {
+        self.pod.on_node(path).ok_or_else(|| {
+            Error::Refused(format!(
+                "`{}` is not in a volume of the pod: --data-dir must be",
+                path.display()
+            ))
+        })
+    }
+
+    async fn wait(&self, task: &ContainerTask) -> Result<Option<Exit>, Error> {
+        let mut output = Output::new(task);
+        let mut trouble = Trouble::default();
+        loop {
+            match self.look(&task.id).await {
+                Ok(None) => {
+                    output.finish().await;
+                    return Ok(None);
+                }
+                Ok(Some(container)) if container.state == ContainerState::Exited as i32 => {
+                    match self.client.status(&container.id).await {
+                        Ok(status) => {
+                            output.finish().await;
+                            return exit(&status).map(Some);
+                        }
+                        // It is gone just now: the next look says so.
+                        Err(failure) if failure.code == Code::NotFound => {}
+                        Err(failure) => trouble.note(&failure).await,
+                    }
+                }
+                Ok(Some(_)) => {
+                    trouble.over();
+                    output.pump().await;
+                }
+                Err(failure) => trouble.note(&failure).await,
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    /// The container of a task, as of a moment ago.
+    async fn look(&self, id: &TaskId) -> Result<Option<Container>, Failure> {
+        let mut listing = self.listing.lock().await;
+        let recent = listing.as_ref().filter(|(at, _)| at.elapsed() < TICK / 2);
+        let recent = match recent {
+            Some((_, recent)) => Arc::clone(recent),
+            None => {
+                let new = Arc::new(self.list().await?);
+                *listing = Some((Instant::now(), Arc::clone(&new)));
+                new
+            }
+        };
+        Ok(recent.get(id.as_str()).cloned())
+    }
+
+    /// The container of a task, as of now.
+    async fn container(&self, id: &TaskId) -> Result<Option<Container>, Failure> {
+        let mut labels = spec::labels_of_all(&self.pod);
+        labels.insert(spec::TASK.to_owned(), id.to_string());
+        Ok(self.client.containers(labels).await?.into_iter().next())
+    }
+
+    /// The containers of all tasks, by the tasks' ids.
+    async fn list(&self) -> Result<Listing, Failure> {
+        let containers = self.client.containers(spec::labels_of_all(&self.pod)).await?;
+        let by_task = containers
+            .into_iter()
+            .filter_map(|mut container| Some((container.labels.remove(spec::TASK)?, container)));
+        Ok(by_task.collect())
+    }
+
+    fn lock(&self, id: &TaskId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(id.clone()).or_default())
+    }
+
+    fn forget(&self, id: &TaskId) {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+/// The output of a task's container, whose trouble is never the task's.
+struct Output {
+    name: String,
+    folder: PathBuf,
+    limit: u64,
+    collector: Option<Collector>,
+    trouble: bool,
+}
+
+impl Output {
+    fn new(task: &ContainerTask) -> Self {
+        Self {
+            name: task.name.to_string(),
+            folder: task.folder.clone(),
+            limit: task.log_limit,
+            collector: None,
+            trouble: false,
+        }
+    }
+
+    /// Takes over what is there; says how much that was.
+    async fn pump(&mut self) -> usize {
+        let collector = self.collector.take();
+        let (folder, limit) = (self.folder.clone(), self.limit);
+        let pumped = tokio::task::spawn_blocking(move || {
+            let mut collector = match collector {
+                Some(collector) => collector,
+                None => Collector::resume(&folder, limit)?,
+            };
+            let read = collector.pump()?;
+            Ok((collector, read))
+        });
+        match pumped.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok((collector, read)) => {
+                self.collector = Some(collector);
+                read
+            }
+            Err(error) => {
+                self.complain(&error);
+                0
+            }
+        }
+    }
+
+    /// Takes over the rest after the container's end.
+    async fn finish(&mut self) {
+        let mut silent = 0;
+        while silent < 2 {
+            if self.pump().await > 0 {
+                silent = 0;
+            } else {
+                silent += 1;
+                tokio::time::sleep(SETTLING).await;
+            }
+        }
+        if let Some(collector) = self.collector.take() {
+            let finished = tokio::task::spawn_blocking(move || collector.finish()).await;
+            if let Err(error) = finished.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+                self.complain(&error);
+            }
+        }
+    }
+
+    fn complain(&mut self, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.trouble, true) {
+            log::error!("failed to collect the output of task `{}`: {error}", self.name);
+        }
+    }
+}
+
+/// A runtime that cannot be asked just now: its containers go on.
+#[derive(Debug, Default)]
+struct Trouble {
+    failures: u32,
+}
+
+impl Trouble {
+    async fn note(&mut self, failure: &Failure) {
+        if self.failures == 0 {
+            log::warn!("{failure}; it is asked again until it answers");
+        }
+        self.failures = self.failures.saturating_add(1);
+        tokio::time::sleep(TICK * 2_u32.pow(self.failures.min(5))).await;
+    }
+
+    fn over(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// How a container ended; an error if it was never started.
+fn exit(status: &ContainerStatus) -> Result<Exit, Error> {
+    let ContainerStatus { reason, message, .. } = status;
+    if reason == START_ERROR {
+        return Err(Error::Refused(message.clone()));
+    }
+    let message = match (reason.as_str(), message.as_str()) {
+        ("OOMKilled", _) => Some("OOMKilled: the pod, or the node, had no memory left for it".to_owned()),
+        ("" | "Completed" | "Error", "") => None,
+        ("" | "Completed" | "Error", message) => Some(message.to_owned()),
+        (reason, "") => Some(reason.to_owned()),
+        (reason, message) => Some(format!("{reason}: {message}")),
+    };
+    Ok(Exit {
+        exit_code: status.exit_code,
+        started_at: Some(status.started_at).filter(|at| *at > 0).map(moment),
+        finished_at: moment(status.finished_at),
+        message,
+    })
+}
+
+/// A moment in the runtime's nanoseconds.
+fn moment(nanoseconds: i64) -> Moment {
+    Moment(u64::try_from(nanoseconds / 1000).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(exit_code: i32, reason: &str, message: &str) -> ContainerStatus {
+        ContainerStatus {
+            exit_code,
+            reason: reason.into(),
+            message: message.into(),
+            started_at: 1_000_000,
+            finished_at: 2_000_999,
+            ..ContainerStatus::default()
+        }
+    }
+
+    #[test]
+    fn ends_are_told_in_the_agents_words() {
+        let expected = |exit_code, message: Option<&str>| Exit {
+            exit_code,
+            started_at: Some(Moment(1000)),
+            finished_at: Moment(2000),
+            message: message.map(str::to_owned),
+        };
+        for (status, message) in [
+            (ended(0, "Completed", ""), None),
+            (ended(3, "Error", ""), None),
+            (ended(3, "Error", "more"), Some("more")),
+            (ended(255, "Unknown", ""), Some("Unknown")),
+            (ended(255, "Unknown", "lost"), Some("Unknown: lost")),
+        ] {
+            assert_eq!(exit(&status).unwrap(), expected(status.exit_code, message));
+        }
+        let killed = exit(&ended(137, "OOMKilled", "")).unwrap().message.unwrap();
+        assert!(killed.starts_with("OOMKilled: "), "{killed}");
+        assert!(
+            matches!(exit(&ended(128, "StartError", "no such file")), Err(Error::Refused(message)) if message == "no such file")
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! The agent that runs tasks as containers of its own pod.
+
+use serde_json::{Value, json};
+
+use super::pod::{Agent, Pod};
+use super::runtime::{self, Container};
+
+/// Creates a task that is a container of busybox running a script.
+#[track_caller]
+fn create(agent: &Agent, name: &str, script: &str, more: &Value) {
+    let mut container = json!({"image": "busybox", "command": ["sh", "-c"], "args": [script]});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        container[key] = value.clone();
+    }
+    let task = json!({"name": name, "spec": {"container": container}});
+    let answer = agent.ask("POST", "/tasks", &task);
+    assert_eq!(answer.status, 201, "{answer:?}");
+}
+
+fn stderr(agent: &Agent, name: &str) -> String {
+    agent.get(&format!("/tasks/{name}/logs?stream=stderr")).text()
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_task_is_a_container_of_the_pod() {
+    let pod = runtime::deploy(&[]);
+    let agent = pod.by_address();
+    let shared = json!([{"name": "shared", "mountPath": "/in"}]);
+    let script = "echo out; echo err >&2; hostname; hostname -i; pwd; echo \"$A\"; id -u; echo from one > file; \
+                  cat /proc/1/cgroup | grep -c $POD; grep -E 'NoNewPrivs|Seccomp:' /proc/self/status | cut -f 2; \
+                  printf end; exit 7";
+    let uid = pod.get()["metadata"]["uid"].as_str().unwrap().to_owned();
+    create(
+        &agent,
+        "one",
+        script,
+        &json!({
+            "volumeMounts": shared,
+            "workingDir": "/in",
+            "env": [{"name": "A", "value": "first"}, {"name": "A", "value": "x  $y"}, {"name": "POD", "value": &uid}],
+        }),
+    );
+    let ended = agent.await_state("one", "terminated");
+    assert_eq!((&ended["exitCode"], &ended["reason"]), (&json!(7), &json!("Failed")));
+    assert!(ended["startedAt"].as_str() <= ended["finishedAt"].as_str(), "{ended}");
+    let address = pod.get()["status"]["podIP"].as_str().unwrap().to_owned();
+    let log = agent.log("one");
+    let (log, cgroups) = log.split_once("\n0\n").expect("a line with the user's id");
+    assert_eq!(log, format!("out\n{}\n{address}\n/in\nx  $y", pod.name));
+    let (groups, rest) = cgroups.split_once('\n').unwrap();
+    assert!(groups.parse::<u32>().unwrap() > 0, "below the pod's cgroup");
+    assert_eq!(rest, "1\n2\nend");
+    assert_eq!(stderr(&agent, "one"), "err\n");
+
+    // What one leaves in a volume another one has, and may not change if it says so.
+    let read_only = json!({"volumeMounts": [{"name": "shared", "mountPath": "/out", "readOnly": true}]});
+    create(&agent, "two", "cat /out/file; touch /out/other || exit 9", &read_only);
+    assert_eq!(agent.await_state("two", "terminated")["exitCode"], 9);
+    assert_eq!(agent.log("two"), "from one\n");
+
+    // The image's own user, entrypoint and variables.
+    let hello = json!({"name": "three", "spec": {"container": {"image": podrun_tests::HELLO, "args": ["a b"]}}});
+    assert_eq!(agent.ask("POST", "/tasks", &hello).status, 201);
+    assert_eq!(agent.await_state("three", "terminated")["reason"], "Succeeded");
+    assert!(agent.log("three").starts_with("arguments: [\"a b\"]\n"), "{}", agent.log("three"));
+    create(&agent, "four", "id -u", &json!({"image": podrun_tests::BUSYBOX_USER}));
+    agent.await_state("four", "terminated");
+    assert_eq!(agent.log("four"), "1000\n");
+
+    // More than the kernel's pipes hold, to the last byte.
+    create(&agent, "five", "seq 1 300000", &Value::Null);
+    agent.await_state("five", "terminated");
+    let lines: String = (1..=300_000).map(|line| format!("{line}\n")).collect();
+    assert!(agent.log("five") == lines, "{} bytes of {}", agent.log("five").len(), lines.len());
+
+    let statuses = pod.get()["status"]["containerStatuses"].clone();
+    assert_eq!(statuses.as_array().unwrap().len(), 1, "the pod's own container alone: {statuses}");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn what_cannot_be_run_says_why() {
+    let pod = runtime::deploy(&[]);
+    let agent = pod.by_address();
+    let volume = |name: &str| json!({"volumeMounts": [{"name": name, "mountPath": "/x"}]});
+    for (name, more, expected) in [
+        ("volume", volume("nope"), "volume `nope` is not known: a container of the pod must mount it"),
+        ("state", volume("data"), "volume `data` holds the agent's own state"),
+        ("host", volume("runtime"), "volume `runtime` is not known"),
+        ("folder", json!({"workingDir": "x"}), "`workingDir` is `x`: in a container it must be absolute"),
+        ("image", json!({"image": "podrun.dev/test/none:1"}), "image `podrun.dev/test/none:1` cannot be pulled"),
+        ("program", json!({"command": ["/none"]}), "/none"),
+    ] {
+        create(&agent, name, "true", &more);
+        let ended = agent.await_state(name, "terminated");
+        assert_eq!((&ended["reason"], &ended["exitCode"]), (&json!("StartFailed"), &json!(126)), "{ended}");
+        let message = ended["message"].as_str().unwrap();
+        assert!(message.contains(expected), "{name}: {message}");
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn it_goes_on_without_the_agent_and_leaves_nothing_when_deleted() {
+    let pod = runtime::deploy(&[]);
+    let agent = pod.by_address();
+    let ticking = "trap 'echo stopped; exit 3' TERM; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.1; done";
+    create(&agent, "long", ticking, &Value::Null);
+    create(&agent, "short", "echo begun; until [ -e /in/go ]; do sleep 0.1; done; echo done; exit 5", &shared());
+    let running = agent.await_state("long", "running");
+    agent.await_log("short", "begun\n");
+    agent.await_log("long", "tick 5\n");
+    let containers = Container::of_tasks(&pod);
+    if !pod.kill_container("agent") {
+        return;
+    }
+    assert_eq!(agent.await_state("long", "running"), running, "it is the same run");
+    create(&agent, "go", "touch /in/go", &shared());
+    assert_eq!(agent.await_state("short", "terminated")["exitCode"], 5);
+    assert_eq!(agent.log("short"), "begun\ndone\n");
+    assert_eq!(containers.len(), 2, "{containers:?}");
+
+    let seen = agent.log("long").lines().count();
+    agent.await_log("long", &format!("tick {}\n", seen + 5));
+    let log = agent.log("long");
+    let expected: String = (0..log.lines().count()).map(|tick| format!("tick {tick}\n")).collect();
+    assert_eq!(log, expected, "every line once");
+    agent.delete("long");
+    agent.await_gone("long");
+    for container in containers {
+        container.await_gone();
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn it_is_stopped_in_its_time() {
+    let pod = runtime::deploy(&[]);
+    let agent = pod.by_address();
+    let stubborn = "trap '' TERM; echo up; while :; do sleep 0.1; done";
+    let limits = json!({"timeoutSeconds": 1, "terminationGracePeriodSeconds": 1});
+    create(&agent, "stubborn", stubborn, &limits);
+    let ended = agent.await_state("stubborn", "terminated");
+    assert_eq!((&ended["reason"], &ended["signal"]), (&json!("TaskTimeout"), &json!(9)), "{ended}");
+    let polite = "trap 'echo heard; exit 0' TERM; echo up; while :; do sleep 0.1; done";
+    create(&agent, "polite", polite, &Value::Null);
+    agent.await_log("polite", "up\n");
+    let begun = std::time::Instant::now();
+    agent.delete("polite");
+    agent.await_gone("polite");
+    assert!(begun.elapsed().as_secs() < 8, "before its grace of 10 s was over: {:?}", begun.elapsed());
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn the_pods_memory_is_its_limit() {
+    let limited = "requests: {cpu: 10m, memory: 32Mi}";
+    let pod = runtime::deploy(&[(limited, "limits: {memory: 64Mi}")]);
+    let agent = pod.by_address();
+    create(&agent, "hungry", "tail /dev/zero", &Value::Null);
+    let ended = agent.await_state("hungry", "terminated");
+    assert_eq!((&ended["reason"], &ended["exitCode"]), (&json!("Failed"), &json!(137)), "{ended}");
+    assert!(ended["message"].as_str().unwrap().starts_with("OOMKilled"), "{ended}");
+    create(&agent, "modest", "true", &Value::Null);
+    assert_eq!(agent.await_state("modest", "terminated")["reason"], "Succeeded", "the agent lives");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn the_end_of_the_pod_is_the_end_of_its_containers() {
+    let pod = runtime::deploy(&[]);
+    let agent = pod.by_address();
+    // It would take longer than the pod has, so that it is the kubelet who ends it.
+    let grace = json!({"terminationGracePeriodSeconds": 600});
+    create(&agent, "stubborn", "trap '' TERM; echo up; while :; do sleep 0.1; done", &grace);
+    agent.await_log("stubborn", "up\n");
+    let containers = Container::of_tasks(&pod);
+    let grace = ["delete", "pod", &pod.name, "--grace-period=2"];
+    pod.place.kubectl(&grace).unwrap();
+    for container in containers {
+        container.await_gone();
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn without_the_socket_it_says_what_to_mount() {
+    let socket = "--cri-socket=/run/containerd/containerd.sock";
+    let changes = [runtime::socket(), (socket.to_owned(), "--cri-socket=/none.sock".to_owned())];
+    let changes: Vec<_> = changes.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+    let said = Pod::refused("container", &changes, "agent");
+    for part in ["--enable-container-mode", "--cri-socket `/none.sock`", "hostPath"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+fn shared() -> Value {
+    json!({"volumeMounts": [{"name": "shared", "mountPath": "/in"}]})
+}
