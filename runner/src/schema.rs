@@ -90,7 +90,10 @@ mod tests {
     #[test]
     fn the_schema_takes_parts_of_kubernetes_objects_and_says_what_they_are_in_short() {
         let schema = derived::<Options>(&options::REFUSED);
-        assert_eq!(schema["x-instead"]["fileSideCarSpec"], "use `fileSidecar.defaultSpec`, which is the same");
+        assert_eq!(
+            schema["x-instead"]["fileSideCarSpec"],
+            "use `fileSidecar.defaultSpec`, which is the same"
+        );
         let container = &schema["$defs"]["io.k8s.api.core.v1.Container"];
         assert_eq!(container.get("required"), None);
         let image = container["properties"]["image"]["description"].as_str().unwrap();

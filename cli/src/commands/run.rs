@@ -303,7 +303,10 @@ fn unknown_names(schema: &str, node: &Node, owner: &str) -> Vec<Problem> {
         return Vec::new();
     };
     let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-    let unknown = node.entries().iter().filter(|(key, value)| !value.is_null() && !known.contains(&key.name.as_str()));
+    let unknown = node
+        .entries()
+        .iter()
+        .filter(|(key, value)| !value.is_null() && !known.contains(&key.name.as_str()));
     unknown
         .map(|(key, _)| unknown_property(key, owner, &known, schema.get(REFUSED)))
         .collect()

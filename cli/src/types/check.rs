@@ -278,7 +278,8 @@ impl<'a> Check<'a> {
                     .unwrap_or_default();
                 let owner = named(path, self.owner);
                 meant.extend(nearest(&key.name, &known));
-                self.problems.push(unknown_property(key, &owner, &known, schema.get(REFUSED)));
+                self.problems
+                    .push(unknown_property(key, &owner, &known, schema.get(REFUSED)));
             } else if let Some(schema) = others {
                 self.value(value, schema, &below);
             }

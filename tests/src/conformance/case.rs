@@ -207,7 +207,9 @@ impl<'a> Call<'a> {
         let mut command = self.podrun.command(arguments);
         // Nothing of the machine's own leads to a cluster.
         command.env("HOME", self.folder.path());
-        if let Ok(cache) = std::env::var("XDG_CACHE_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cache")) {
+        if let Ok(cache) =
+            std::env::var("XDG_CACHE_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cache"))
+        {
             command.env("XDG_CACHE_HOME", cache);
         }
         command.envs(&self.expected.environment);
@@ -239,7 +241,9 @@ impl<'a> Call<'a> {
             let said = String::from_utf8_lossy(&output.stderr);
             let place = format!("refused[{index}]");
             if output.status.code() != Some(2) {
-                differences.0.push(format!("{place}: expected exit 2, found {}: {said}", output.status));
+                differences
+                    .0
+                    .push(format!("{place}: expected exit 2, found {}: {said}", output.status));
             }
             for text in refused.says.iter().filter(|text| !said.contains(text.as_str())) {
                 differences.0.push(format!("{place}: nothing says `{text}`: {said}"));
@@ -269,7 +273,10 @@ impl<'a> Call<'a> {
     /// One call, to its end.
     fn follow(&self, arguments: &[OsString], interrupt: Option<&Interrupt>, seen: &mut Observed) -> Result<()> {
         let mut command = self.command(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let out = BufReader::new(child.stdout.take().context("podrun has no output")?);
         let mut error = child.stderr.take().context("podrun has no errors")?;
@@ -375,7 +382,11 @@ impl<'a> Call<'a> {
 
     /// What the API server makes of the pods when it is only asked.
     fn rendered(&self, differences: &mut Differences) -> Result<()> {
-        let wanted = self.expected.tasks.iter().filter_map(|(name, task)| Some((name, task.pod.as_ref()?)));
+        let wanted = self
+            .expected
+            .tasks
+            .iter()
+            .filter_map(|(name, task)| Some((name, task.pod.as_ref()?)));
         for (name, pod) in wanted {
             let mut arguments: Vec<OsString> = vec!["render".into(), (&self.flow).into(), name.into()];
             arguments.extend(["--server", "--json"].map(Into::into));

@@ -50,7 +50,9 @@ impl Drop for Objects<'_> {
     fn drop(&mut self) {
         // Those in the namespace go with it; another run replaces the others.
         let file = self.file.path().display().to_string();
-        let _ = self.place.kubectl(&["delete", "--wait=false", "--ignore-not-found", "-f", &file]);
+        let _ = self
+            .place
+            .kubectl(&["delete", "--wait=false", "--ignore-not-found", "-f", &file]);
     }
 }
 
@@ -139,7 +141,8 @@ impl Stage {
         let file = tempfile::NamedTempFile::new()?;
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         fs::write(file.path(), list.to_string())?;
-        self.place.kubectl(&["apply", "-f", &file.path().display().to_string()])?;
+        self.place
+            .kubectl(&["apply", "-f", &file.path().display().to_string()])?;
         Ok(Some(Objects {
             place: &self.place,
             file,

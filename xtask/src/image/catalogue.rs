@@ -229,7 +229,16 @@ mod tests {
 
     #[test]
     fn every_name_is_one() {
-        for list in [BUSYBOX, BUSYBOX_USER, HELLO, AGENT, FEW_TOOLS, DEBIAN, LANGUAGES, PYTHON] {
+        for list in [
+            BUSYBOX,
+            BUSYBOX_USER,
+            HELLO,
+            AGENT,
+            FEW_TOOLS,
+            DEBIAN,
+            LANGUAGES,
+            PYTHON,
+        ] {
             names(list).unwrap();
         }
     }
