@@ -15,7 +15,7 @@ use http::Uri;
 use jiff::Timestamp;
 use kube::config::{ExecConfig, Kubeconfig};
 use proxy::Environment;
-use refused::REFUSED;
+pub(crate) use refused::REFUSED;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde::Deserialize;
 

@@ -22,7 +22,7 @@ use values::{Duration, PullPolicy};
 const INLINE_MOST: u32 = 512 * 1024;
 
 /// Properties of other runners of this type that this one does not have, and what to use instead.
-const REFUSED: [(&str, &str); 2] = [
+pub(crate) const REFUSED: [(&str, &str); 2] = [
     ("fileSideCarSpec", "use `fileSidecar.defaultSpec`, which is the same"),
     (
         "job",

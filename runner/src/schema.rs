@@ -9,7 +9,11 @@ pub(crate) const OPTIONS: &str = include_str!("../schema/options.json");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Config, options::Options};
+    use crate::{
+        config::{self, Config},
+        options::{self, Options},
+        settings::Refused,
+    };
     use schemars::JsonSchema;
     use serde_json::{Value, json};
     use std::path::Path;
@@ -18,8 +22,15 @@ mod tests {
     const KUBERNETES: &str = "io.k8s.";
 
     /// The JSON Schema of a settings type.
-    fn derived<T: JsonSchema>() -> Value {
+    ///
+    /// Its keyword `refused` says what to use instead of properties that other runners have.
+    fn derived<T: JsonSchema>(refused: &Refused) -> Value {
         let mut schema = schemars::schema_for!(T);
+        let refused: serde_json::Map<String, Value> = refused
+            .iter()
+            .map(|(name, instead)| ((*name).to_owned(), Value::from(*instead)))
+            .collect();
+        schema.insert("refused".into(), refused.into());
         let definitions = schema.get_mut("$defs").and_then(Value::as_object_mut);
         for (name, definition) in definitions.into_iter().flatten() {
             if let Some(name) = name.strip_prefix(KUBERNETES) {
@@ -62,8 +73,8 @@ mod tests {
     #[test]
     fn the_schemas_that_ship_are_those_of_the_types() {
         for (name, ships, derived) in [
-            ("config", CONFIG, derived::<Config>()),
-            ("options", OPTIONS, derived::<Options>()),
+            ("config", CONFIG, derived::<Config>(&config::REFUSED)),
+            ("options", OPTIONS, derived::<Options>(&options::REFUSED)),
         ] {
             if std::env::var_os("PODRUN_UPDATE_SCHEMAS").is_some() {
                 let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schema/{name}.json"));
@@ -80,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_schema_takes_parts_of_kubernetes_objects_and_says_what_they_are_in_short() {
-        let schema = derived::<Options>();
+        let schema = derived::<Options>(&options::REFUSED);
         let container = &schema["$defs"]["io.k8s.api.core.v1.Container"];
         assert_eq!(container.get("required"), None);
         let image = container["properties"]["image"]["description"].as_str().unwrap();

@@ -273,6 +273,15 @@ impl<'a> Check<'a> {
                 let known: Vec<&str> = properties
                     .map(|properties| properties.keys().map(String::as_str).collect())
                     .unwrap_or_default();
+                if let Some(instead) = schema
+                    .get("refused")
+                    .and_then(|refused| refused.get(&key.name)?.as_str())
+                {
+                    let subject = self.subject(&below);
+                    let message = format!("{subject} is not supported: {instead}");
+                    self.problems.push(Problem::new(&key.place, message));
+                    continue;
+                }
                 let owner = named(path, self.owner);
                 meant.extend(nearest(&key.name, &known));
                 self.problems.push(unknown_property(key, &owner, &known));

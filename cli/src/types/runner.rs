@@ -27,6 +27,9 @@ impl Schemas {
             let provider = json!({"$ref": "#/$defs/TokenProvider", "description": about});
             properties.insert(PROVIDER.to_owned(), provider);
         }
+        if let Some(Value::Object(refused)) = config.get_mut("refused") {
+            refused.remove(PROVIDER);
+        }
         schemas.define("RunnerConfig", config);
         let mut task_runner = schemas.definition("TaskRunner").cloned().unwrap_or_default();
         closed(&mut task_runner);
@@ -37,6 +40,9 @@ impl Schemas {
             if let Some(Value::Object(more)) = options.get_mut("properties").map(Value::take) {
                 mine.extend(more);
             }
+        }
+        if let (Some(runner), Some(refused)) = (task_runner.as_object_mut(), options.get("refused")) {
+            runner.insert("refused".to_owned(), refused.clone());
         }
         schemas.define("TaskRunner", task_runner);
         Ok(schemas)

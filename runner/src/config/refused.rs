@@ -1,7 +1,7 @@
 //! Fields of configs that other runners take and this one does not, with what to use instead.
 
 /// Fields that other runners of this type take, and what to use instead.
-pub(super) const REFUSED: [(&str, &str); 19] = [
+pub(crate) const REFUSED: [(&str, &str); 19] = [
     ("apiVersion", "there is only v1: leave it out"),
     (
         "caCertFile",
