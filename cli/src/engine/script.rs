@@ -187,7 +187,7 @@ impl Engine<'_> {
             source,
         })?;
         scope.directories(&layout.working_dir, &layout.output_dir);
-        let planned = plan::plan(self.flow, declared, &names, &scope, self.renderer)?;
+        let planned = plan::plan(self.flow, declared, &names, &scope, self.namespace, self.renderer)?;
         files::stage(&planned.files, &self.folder.task_inputs(&attempt.task, attempt.number))?;
         let sources = self.renderer.sources();
         let kept = plan::without_credentials(&planned.task);
