@@ -28,6 +28,9 @@ impl Schemas {
             let provider = json!({"$ref": "#/$defs/TokenProvider", "description": about});
             properties.insert(PROVIDER.to_owned(), provider);
         }
+        if let Some(Value::Object(refused)) = config.get_mut(REFUSED) {
+            refused.remove(PROVIDER);
+        }
         schemas.define("RunnerConfig", config);
         let mut task_runner = schemas.definition("TaskRunner").cloned().unwrap_or_default();
         closed(&mut task_runner);
