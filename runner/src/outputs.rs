@@ -120,7 +120,7 @@ impl Wanted {
 
     /// Whether a pattern names this file of the working directory.
     fn names(&self, file: &OutputFile) -> bool {
-        file.origin == Origin::WorkingDir && self.patterns.is_match(&file.path)
+        file.origin == Origin::WorkingDir && self.is_match(&file.path)
     }
 
     /// The folders of the pod that have to be listed.
@@ -316,7 +316,7 @@ mod tests {
             let required: Vec<String> = required.iter().map(|p| (*p).to_owned()).collect();
             missing(&required, &files).unwrap().cloned()
         };
-        assert_eq!(first(&["*.txt", "**/*.csv"]), None);
+        assert_eq!(first(&["*.txt", "**/*.csv", "regex:d/.*[.]csv"]), None);
         assert_eq!(first(&["*.txt", "*.csv", "*.md"]).as_deref(), Some("*.csv"));
         assert_eq!(first(&[]), None);
     }

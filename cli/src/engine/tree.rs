@@ -193,9 +193,7 @@ impl Engine<'_> {
             Values::List(nodes) => {
                 let list = |scope: &crate::scope::Scope| {
                     let renderer = self.renderer.reading(scope.readable());
-                    let items = nodes
-                        .iter()
-                        .map(|node| renderer.node(node, &what(), &scope.values));
+                    let items = nodes.iter().map(|node| renderer.node(node, &what(), &scope.values));
                     Ok(Value::Array(items.collect::<Result<_, _>>()?))
                 };
                 self.decide_by(step, at, "values", list)?

@@ -375,11 +375,13 @@ pub(crate) fn unknown_property(
     known: &[&str],
     refused: Option<&Json>,
 ) -> Problem {
-    let said = refused.and_then(|refused| refused.get(&key.name)?.as_str());
-    let own = || INSTEAD.iter().find(|(name, _)| *name == key.name);
-    let instead = said.or_else(|| own().map(|(_, instead)| *instead));
-    let cure = match (nearest(&key.name, known), instead) {
-        (_, Some(instead)) => instead.to_owned(),
+    if let Some(instead) = refused.and_then(|refused| refused.get(&key.name)?.as_str()) {
+        let message = format!("`{}` of {owner} is not supported: {instead}", key.name);
+        return Problem::new(&key.place, message);
+    }
+    let own = INSTEAD.iter().find(|(name, _)| *name == key.name);
+    let cure = match (nearest(&key.name, known), own) {
+        (_, Some((_, instead))) => (*instead).to_owned(),
         (Some(near), _) => format!("did you mean `{near}`?"),
         (None, None) if known.is_empty() => "remove it".to_owned(),
         (None, None) => format!("known are {}", listed(known)),
