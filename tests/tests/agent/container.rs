@@ -31,8 +31,14 @@ fn a_task_is_a_container_of_the_pod() {
     );
     let pod = runtime::deploy(&[
         (mode, &format!("{mode}\n    - --volume=node=/mnt/node")),
-        (mount, &format!("{mount}\n    - {{name: node, mountPath: /mnt/node, readOnly: true}}")),
-        (volume, &format!("{volume}\n  - {{name: node, hostPath: {{path: /usr}}}}")),
+        (
+            mount,
+            &format!("{mount}\n    - {{name: node, mountPath: /mnt/node, readOnly: true}}"),
+        ),
+        (
+            volume,
+            &format!("{volume}\n  - {{name: node, hostPath: {{path: /usr}}}}"),
+        ),
     ]);
     let agent = pod.by_address();
     let shared = json!([{"name": "shared", "mountPath": "/in"}]);
@@ -70,7 +76,12 @@ fn a_task_is_a_container_of_the_pod() {
 
     // A folder of the node has no name that the runtime knows, and is read-only as the agent's container has it.
     let named = json!({"volumeMounts": [{"name": "node", "mountPath": "/node"}]});
-    create(&agent, "node", "grep -c ' /node ' /proc/mounts; touch /node/x || exit 9", &named);
+    create(
+        &agent,
+        "node",
+        "grep -c ' /node ' /proc/mounts; touch /node/x || exit 9",
+        &named,
+    );
     assert_eq!(agent.await_state("node", "terminated")["exitCode"], 9);
     assert_eq!(agent.log("node"), "1\n");
 
@@ -78,7 +89,11 @@ fn a_task_is_a_container_of_the_pod() {
     let hello = json!({"name": "three", "spec": {"container": {"image": podrun_tests::HELLO, "args": ["a b"]}}});
     assert_eq!(agent.ask("POST", "/tasks", &hello).status, 201);
     assert_eq!(agent.await_state("three", "terminated")["reason"], "Succeeded");
-    assert!(agent.log("three").starts_with("arguments: [\"a b\"]\n"), "{}", agent.log("three"));
+    assert!(
+        agent.log("three").starts_with("arguments: [\"a b\"]\n"),
+        "{}",
+        agent.log("three")
+    );
     create(&agent, "four", "id -u", &json!({"image": podrun_tests::BUSYBOX_USER}));
     agent.await_state("four", "terminated");
     assert_eq!(agent.log("four"), "1000\n");
@@ -87,10 +102,19 @@ fn a_task_is_a_container_of_the_pod() {
     create(&agent, "five", "seq 1 300000", &Value::Null);
     agent.await_state("five", "terminated");
     let lines: String = (1..=300_000).map(|line| format!("{line}\n")).collect();
-    assert!(agent.log("five") == lines, "{} bytes of {}", agent.log("five").len(), lines.len());
+    assert!(
+        agent.log("five") == lines,
+        "{} bytes of {}",
+        agent.log("five").len(),
+        lines.len()
+    );
 
     let statuses = pod.get()["status"]["containerStatuses"].clone();
-    assert_eq!(statuses.as_array().unwrap().len(), 1, "the pod's own container alone: {statuses}");
+    assert_eq!(
+        statuses.as_array().unwrap().len(),
+        1,
+        "the pod's own container alone: {statuses}"
+    );
 }
 
 #[test]
@@ -100,16 +124,32 @@ fn what_cannot_be_run_says_why() {
     let agent = pod.by_address();
     let volume = |name: &str| json!({"volumeMounts": [{"name": name, "mountPath": "/x"}]});
     for (name, more, expected) in [
-        ("volume", volume("nope"), "volume `nope` is not known: a container of the pod must mount it"),
+        (
+            "volume",
+            volume("nope"),
+            "volume `nope` is not known: a container of the pod must mount it",
+        ),
         ("state", volume("data"), "volume `data` holds the agent's own state"),
         ("host", volume("runtime"), "volume `runtime` is not known"),
-        ("folder", json!({"workingDir": "x"}), "`workingDir` is `x`: in a container it must be absolute"),
-        ("image", json!({"image": "podrun.dev/test/none:1"}), "image `podrun.dev/test/none:1` cannot be pulled"),
+        (
+            "folder",
+            json!({"workingDir": "x"}),
+            "`workingDir` is `x`: in a container it must be absolute",
+        ),
+        (
+            "image",
+            json!({"image": "podrun.dev/test/none:1"}),
+            "image `podrun.dev/test/none:1` cannot be pulled",
+        ),
         ("program", json!({"command": ["/none"]}), "/none"),
     ] {
         create(&agent, name, "true", &more);
         let ended = agent.await_state(name, "terminated");
-        assert_eq!((&ended["reason"], &ended["exitCode"]), (&json!("StartFailed"), &json!(126)), "{ended}");
+        assert_eq!(
+            (&ended["reason"], &ended["exitCode"]),
+            (&json!("StartFailed"), &json!(126)),
+            "{ended}"
+        );
         let message = ended["message"].as_str().unwrap();
         assert!(message.contains(expected), "{name}: {message}");
     }
@@ -122,7 +162,12 @@ fn it_goes_on_without_the_agent_and_leaves_nothing_when_deleted() {
     let agent = pod.by_address();
     let ticking = "trap 'echo stopped; exit 3' TERM; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.1; done";
     create(&agent, "long", ticking, &Value::Null);
-    create(&agent, "short", "echo begun; until [ -e /in/go ]; do sleep 0.1; done; echo done; exit 5", &shared());
+    create(
+        &agent,
+        "short",
+        "echo begun; until [ -e /in/go ]; do sleep 0.1; done; echo done; exit 5",
+        &shared(),
+    );
     let running = agent.await_state("long", "running");
     agent.await_log("short", "begun\n");
     agent.await_log("long", "tick 5\n");
@@ -157,14 +202,22 @@ fn it_is_stopped_in_its_time() {
     let limits = json!({"timeoutSeconds": 1, "terminationGracePeriodSeconds": 1});
     create(&agent, "stubborn", stubborn, &limits);
     let ended = agent.await_state("stubborn", "terminated");
-    assert_eq!((&ended["reason"], &ended["signal"]), (&json!("TaskTimeout"), &json!(9)), "{ended}");
+    assert_eq!(
+        (&ended["reason"], &ended["signal"]),
+        (&json!("TaskTimeout"), &json!(9)),
+        "{ended}"
+    );
     let polite = "trap 'echo heard; exit 0' TERM; echo up; while :; do sleep 0.1; done";
     create(&agent, "polite", polite, &Value::Null);
     agent.await_log("polite", "up\n");
     let begun = std::time::Instant::now();
     agent.delete("polite");
     agent.await_gone("polite");
-    assert!(begun.elapsed().as_secs() < 8, "before its grace of 10 s was over: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed().as_secs() < 8,
+        "before its grace of 10 s was over: {:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -175,10 +228,18 @@ fn the_pods_memory_is_its_limit() {
     let agent = pod.by_address();
     create(&agent, "hungry", "tail /dev/zero", &Value::Null);
     let ended = agent.await_state("hungry", "terminated");
-    assert_eq!((&ended["reason"], &ended["exitCode"]), (&json!("Failed"), &json!(137)), "{ended}");
+    assert_eq!(
+        (&ended["reason"], &ended["exitCode"]),
+        (&json!("Failed"), &json!(137)),
+        "{ended}"
+    );
     assert!(ended["message"].as_str().unwrap().starts_with("OOMKilled"), "{ended}");
     create(&agent, "modest", "true", &Value::Null);
-    assert_eq!(agent.await_state("modest", "terminated")["reason"], "Succeeded", "the agent lives");
+    assert_eq!(
+        agent.await_state("modest", "terminated")["reason"],
+        "Succeeded",
+        "the agent lives"
+    );
 }
 
 #[test]
@@ -188,7 +249,12 @@ fn the_end_of_the_pod_is_the_end_of_its_containers() {
     let agent = pod.by_address();
     // It would take longer than the pod has, so that it is the kubelet who ends it.
     let grace = json!({"terminationGracePeriodSeconds": 600});
-    create(&agent, "stubborn", "trap '' TERM; echo up; while :; do sleep 0.1; done", &grace);
+    create(
+        &agent,
+        "stubborn",
+        "trap '' TERM; echo up; while :; do sleep 0.1; done",
+        &grace,
+    );
     agent.await_log("stubborn", "up\n");
     let containers = Container::of_tasks(&pod);
     let grace = ["delete", "pod", &pod.name, "--grace-period=2"];
@@ -202,7 +268,10 @@ fn the_end_of_the_pod_is_the_end_of_its_containers() {
 #[ignore = "needs a cluster"]
 fn without_the_socket_it_says_what_to_mount() {
     let socket = "--cri-socket=/run/containerd/containerd.sock";
-    let changes = [runtime::socket(), (socket.to_owned(), "--cri-socket=/none.sock".to_owned())];
+    let changes = [
+        runtime::socket(),
+        (socket.to_owned(), "--cri-socket=/none.sock".to_owned()),
+    ];
     let changes: Vec<_> = changes.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
     let said = Pod::refused("container", &changes, "agent");
     for part in ["--enable-container-mode", "--cri-socket `/none.sock`", "hostPath"] {

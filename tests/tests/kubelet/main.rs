@@ -28,7 +28,10 @@ fn restart_kubelet(cluster: &Path) {
     let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
     let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap();
     assert!(killed.success());
-    let log = fs::File::options().append(true).open(cluster.join("logs/kubelet.log")).unwrap();
+    let log = fs::File::options()
+        .append(true)
+        .open(cluster.join("logs/kubelet.log"))
+        .unwrap();
     let command = daemon["command"].as_array().unwrap().clone();
     let child = Command::new("setsid")
         .args(command.iter().map(|argument| argument.as_str().unwrap()))
@@ -53,7 +56,11 @@ fn a_tasks_container_outlives_a_restart_of_the_kubelet() {
         return skip("the node is not this machine, so that its kubelet cannot be killed");
     };
     // The kubelet looks for what is not its own every two seconds, and for ended containers once a minute.
-    let seconds = if full("a container runs for three minutes") { 180 } else { 15 };
+    let seconds = if full("a container runs for three minutes") {
+        180
+    } else {
+        15
+    };
     let pod = runtime::deploy(&[]);
     let agent = pod.by_address();
     let script = format!("for i in $(seq {seconds}); do echo second $i; sleep 1; done; exit 7");
@@ -68,7 +75,11 @@ fn a_tasks_container_outlives_a_restart_of_the_kubelet() {
         agent.await_log("long", &format!("second {second}\n"));
     }
     let ended = agent.await_state("long", "terminated");
-    assert_eq!((&ended["exitCode"], &ended["reason"]), (&json!(7), &json!("Failed")), "{ended}");
+    assert_eq!(
+        (&ended["exitCode"], &ended["reason"]),
+        (&json!(7), &json!("Failed")),
+        "{ended}"
+    );
     let expected: String = (1..=seconds).map(|second| format!("second {second}\n")).collect();
     assert_eq!(agent.log("long"), expected);
     agent.delete("long");
