@@ -414,6 +414,46 @@ fn answers_are_as_described() {
     check("GET", "/ready", "/ready", "", 503);
     check("POST", "/tasks", "/tasks", &task("late", ""), 503);
     check("POST", "/setTasks", "/setTasks", &set(1), 503);
+    // A disk that fails, and a client without the token: on agents of their own.
+    let broken_place = Place::new();
+    let broken = Agent::start(&broken_place);
+    broken.script("t", "exec sleep 1000");
+    broken.await_running("t");
+    let (tasks, away) = (broken_place.data().join("tasks"), broken_place.path().join("away"));
+    std::fs::rename(&tasks, &away).unwrap();
+    let guarded_place = Place::new();
+    let token = guarded_place.path().join("token");
+    std::fs::write(&token, "secret").unwrap();
+    let guarded = Agent::start_with(&guarded_place, &[&format!("--token-file={}", token.display())]);
+    let mut check_refusal = |agent: &Agent, method: &str, route: &str, body: &str, status: u16| {
+        let answer = agent.ask(method, &route.replace("{name}", "t"), body);
+        assert_eq!(answer.status, status, "{method} {route}: {answer:?}");
+        assert!(answer.json()["code"].is_string() && answer.json()["message"].is_string());
+        seen.insert((method.to_lowercase(), route.to_owned(), status.to_string()));
+    };
+    check_refusal(&broken, "POST", "/tasks", &task("new", ""), 500);
+    check_refusal(&broken, "POST", "/setTasks", "[]", 500);
+    check_refusal(&broken, "DELETE", "/tasks/{name}", "", 500);
+    std::fs::rename(&away, &tasks).unwrap();
+    for (method, route) in [
+        ("GET", "/tasks"),
+        ("POST", "/tasks"),
+        ("GET", "/tasks/{name}"),
+        ("DELETE", "/tasks/{name}"),
+        ("GET", "/tasks/{name}/logs"),
+        ("POST", "/setTasks"),
+        ("GET", "/getTasks"),
+        ("POST", "/drain"),
+        ("GET", "/metrics"),
+        ("GET", "/openapi.yaml"),
+    ] {
+        check_refusal(&guarded, method, route, "", 401);
+    }
+    for (method, path, status) in [("PUT", "/tasks", 405), ("GET", "/nowhere", 404)] {
+        let answer = agent.ask(method, path, "");
+        assert_eq!(answer.status, status);
+        assert!(answer.json()["code"].is_string() && answer.json()["message"].is_string());
+    }
     let mut described = std::collections::BTreeSet::new();
     for (route, operations) in description["paths"].as_object().unwrap() {
         for method in ["get", "post", "delete"] {
