@@ -46,7 +46,7 @@ async fn run(options: Options) -> Result<(), String> {
         main_container: options.main_container.clone(),
     };
     let containers = match &options.cri_socket {
-        Some(socket) => Some(runtime(socket, &options.data_dir).await?),
+        Some(socket) => Some(runtime(socket, &options).await?),
         None => None,
     };
     let listeners = listen(&options).await?;
@@ -70,8 +70,8 @@ async fn run(options: Options) -> Result<(), String> {
 }
 
 /// The runtime that tasks with `spec.container` go to.
-async fn runtime(socket: &Path, data_dir: &Path) -> Result<Arc<dyn Containers>, String> {
-    let runtime = Runtime::connect(socket, data_dir).await;
+async fn runtime(socket: &Path, options: &Options) -> Result<Arc<dyn Containers>, String> {
+    let runtime = Runtime::connect(socket, &options.data_dir, &options.volumes).await;
     Ok(Arc::new(runtime.map_err(|error| error.to_string())?))
 }
 

@@ -97,6 +97,12 @@ impl Pod {
         })
     }
 
+    /// What is mounted into this container at exactly this path.
+    pub(super) fn mounted_at(&self, path: &Path) -> Option<&Mount> {
+        let here = |mount: &&Mount| Path::new(&mount.container_path) == path && !mount.host_path.is_empty();
+        self.mounts.iter().find(here)
+    }
+
     /// Where a path of this container is on the node, if it is in something mounted.
     pub(super) fn on_node(&self, path: &Path) -> Option<PathBuf> {
         let inside = self
@@ -246,5 +252,9 @@ mod tests {
         assert_eq!(on_node("/data").unwrap().as_os_str(), "/node/data");
         assert_eq!(on_node("/database"), None);
         assert_eq!(on_node("/image/x"), None);
+        let mounted_at = |path: &str| pod.mounted_at(Path::new(path)).map(|mount| mount.host_path.as_str());
+        assert_eq!(mounted_at("/data/"), Some("/node/data"));
+        assert_eq!(mounted_at("/data/a"), None);
+        assert_eq!(mounted_at("/image"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! [`Containers`] in the agent's own pod, by whatever runtime serves the Container Runtime Interface.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tonic::Code;
 
 use super::client::{Client, Failure};
-use super::cri::{Container, ContainerState, ContainerStatus};
+use super::cri::{Container, ContainerState, ContainerStatus, Mount};
 use super::output::Collector;
 use super::pod::{self, Pod};
 use super::{ContainerTask, Containers, Error, Exit, Found, Pending, spec, volumes};
@@ -58,6 +58,14 @@ pub enum ConnectError {
          of containers"
     )]
     NoVolume(PathBuf),
+    /// A volume is not where it is said to be.
+    #[error("--volume {name}={path}: nothing is mounted at that path in the agent's container; mount the volume there")]
+    NotMounted {
+        /// The volume.
+        name: String,
+        /// Where it is said to be.
+        path: PathBuf,
+    },
 }
 
 /// The runtime of this node, for the pod of this agent.
@@ -69,6 +77,8 @@ struct Inner {
     client: Client,
     pod: Pod,
     data_dir: PathBuf,
+    /// Volumes by the names that the agent was told.
+    named: BTreeMap<String, Mount>,
     /// What the runtime said last, for everybody who waits.
     listing: tokio::sync::Mutex<Option<(Instant, Arc<Listing>)>>,
     /// Held by whoever makes, starts or removes the container of a task.
@@ -79,8 +89,12 @@ struct Inner {
 type Listing = HashMap<String, Container>;
 
 impl Runtime {
-    /// Connects to the runtime and finds this pod at it.
-    pub async fn connect(socket: &Path, data_dir: &Path) -> Result<Self, ConnectError> {
+    /// Connects to the runtime and finds this pod at it. `named` says where volumes are mounted in this container.
+    pub async fn connect(
+        socket: &Path,
+        data_dir: &Path,
+        named: &BTreeMap<String, PathBuf>,
+    ) -> Result<Self, ConnectError> {
         // A look of our own first: what is wrong with a socket is said best by the kernel.
         let reachable = tokio::net::UnixStream::connect(socket).await;
         reachable.map_err(|error| ConnectError::Socket {
@@ -103,6 +117,14 @@ impl Runtime {
         if pod.on_node(&data_dir).is_none() {
             return Err(ConnectError::NoVolume(data_dir));
         }
+        let named = named.iter().map(|(name, path)| {
+            let mount = pod.mounted_at(path).ok_or_else(|| ConnectError::NotMounted {
+                name: name.clone(),
+                path: path.clone(),
+            });
+            Ok((name.clone(), mount?.clone()))
+        });
+        let named = named.collect::<Result<_, _>>()?;
         log::info!(
             "containers are run by {} {} beside {pod}",
             version.runtime_name,
@@ -112,6 +134,7 @@ impl Runtime {
             client,
             pod,
             data_dir,
+            named,
             listing: tokio::sync::Mutex::default(),
             locks: Mutex::default(),
         })))
@@ -167,7 +190,7 @@ impl Containers for Runtime {
     fn remove<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, ()> {
         Box::pin(async move {
             let _alone = self.0.lock(&task.id).lock_owned().await;
-            while let Some(container) = self.0.container(&task.id).await? {
+            if let Some(container) = self.0.container(&task.id).await? {
                 self.0.client.remove(&container.id).await?;
             }
             self.0.forget(&task.id);
@@ -250,8 +273,10 @@ impl Inner {
     async fn create(&self, task: &ContainerTask, image: String) -> Result<String, Error> {
         let mounts = self.mounts().await?;
         let state = self.on_node(&self.data_dir)?;
-        let mounts =
-            volumes::resolve(&task.spec.volume_mounts, &mounts, &self.pod.uid, &state).map_err(Error::Refused)?;
+        let known = volumes::Volumes::of(&mounts, &self.pod.uid, &self.named);
+        let mounts = known
+            .resolve(&task.spec.volume_mounts, &state)
+            .map_err(Error::Refused)?;
         let folder = task.folder.canonicalize().unwrap_or_else(|_| task.folder.clone());
         let folder = self.on_node(&folder)?;
         let request = spec::request(task, &self.pod, image, mounts, &folder).map_err(Error::Refused)?;
@@ -282,7 +307,7 @@ impl Inner {
     }
 
     /// What is mounted into the containers of the pod, but not into those of tasks.
-    async fn mounts(&self) -> Result<Vec<super::cri::Mount>, Error> {
+    async fn mounts(&self) -> Result<Vec<Mount>, Error> {
         let of_pod = HashMap::from([(pod::label::POD_UID.to_owned(), self.pod.uid.clone())]);
         let mut mounts = self.pod.mounts.clone();
         for container in self.client.containers(of_pod).await? {

@@ -12,51 +12,69 @@ use crate::protocol::VolumeMount;
 /// The path of the file that the kubelet keeps for every pod.
 const HOSTS: &str = "/etc/hosts";
 
-/// What is mounted into a task's container: what it asks for, and the pod's own hosts file. `pod` is what is mounted
-/// into the containers of the pod `uid`, `state` where the agent's own state is on the node.
-pub(super) fn resolve(wanted: &[VolumeMount], pod: &[Mount], uid: &str, state: &Path) -> Result<Vec<Mount>, String> {
-    let volumes = volumes(pod, uid);
-    let mut paths = HashSet::new();
-    let mut mounts = Vec::new();
-    for mount in wanted {
-        let VolumeMount { name, mount_path, .. } = mount;
-        if !paths.insert(mount_path.trim_end_matches('/')) {
-            return Err(format!("two volumes are to be mounted at `{mount_path}`"));
+/// The volumes of a pod, by name.
+#[derive(Debug)]
+pub(super) struct Volumes<'a> {
+    volumes: BTreeMap<&'a str, Mount>,
+    hosts: Option<&'a Mount>,
+}
+
+impl<'a> Volumes<'a> {
+    /// Those of the pod `uid`: of what is mounted into its containers, what has a name, and what was given one.
+    pub(super) fn of(pod: &'a [Mount], uid: &str, named: &'a BTreeMap<String, Mount>) -> Self {
+        let mut volumes = volumes(pod, uid);
+        volumes.extend(named.iter().map(|(name, mount)| (name.as_str(), mount.clone())));
+        Self {
+            volumes,
+            hosts: pod.iter().find(|mount| mount.container_path == HOSTS),
         }
-        if mount.sub_path.is_some() {
-            return Err(format!(
-                "volume mount `{name}` has a `subPath`, which is not possible for a container: a link in the volume \
-                 could lead anywhere on the node; mount the whole volume"
-            ));
-        }
-        let Some(volume) = volumes.get(name.as_str()) else {
-            let known: Vec<_> = volumes.keys().map(|name| format!("`{name}`")).collect();
-            return Err(format!(
-                "volume `{name}` is not known: a container of the pod must mount it as a whole; known are: {}",
-                if known.is_empty() {
-                    "none".to_owned()
-                } else {
-                    known.join(", ")
-                }
-            ));
-        };
-        if state.starts_with(&volume.host_path) {
-            return Err(format!(
-                "volume `{name}` holds the agent's own state and is not for tasks: add another one to the pod"
-            ));
-        }
-        mounts.push(Mount {
-            container_path: mount_path.clone(),
-            readonly: mount.read_only || volume.readonly,
-            ..volume.clone()
-        });
     }
-    let hosts = pod.iter().find(|mount| mount.container_path == HOSTS);
-    mounts.extend(hosts.filter(|_| !paths.contains(HOSTS)).map(|hosts| Mount {
-        readonly: true,
-        ..hosts.clone()
-    }));
-    Ok(mounts)
+
+    /// What is mounted into a task's container: what it asks for, and the pod's own hosts file. `state` is where the
+    /// agent's own state is on the node.
+    pub(super) fn resolve(&self, wanted: &[VolumeMount], state: &Path) -> Result<Vec<Mount>, String> {
+        let mut paths = HashSet::new();
+        let mut mounts = Vec::new();
+        for mount in wanted {
+            let VolumeMount { name, mount_path, .. } = mount;
+            if !paths.insert(mount_path.trim_end_matches('/')) {
+                return Err(format!("two volumes are to be mounted at `{mount_path}`"));
+            }
+            if mount.sub_path.is_some() {
+                return Err(format!(
+                    "volume mount `{name}` has a `subPath`, which is not possible for a container: a link in the volume \
+                 could lead anywhere on the node; mount the whole volume"
+                ));
+            }
+            let Some(volume) = self.volumes.get(name.as_str()) else {
+                let known: Vec<_> = self.volumes.keys().map(|name| format!("`{name}`")).collect();
+                return Err(format!(
+                    "volume `{name}` is not known: a container of the pod must mount it as a whole, and the agent's must if \
+                 it is a claim or the node's, with --volume {name}=PATH; known are: {}",
+                    if known.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        known.join(", ")
+                    }
+                ));
+            };
+            if state.starts_with(&volume.host_path) {
+                return Err(format!(
+                    "volume `{name}` holds the agent's own state and is not for tasks: add another one to the pod"
+                ));
+            }
+            mounts.push(Mount {
+                container_path: mount_path.clone(),
+                readonly: mount.read_only || volume.readonly,
+                ..volume.clone()
+            });
+        }
+        mounts.extend(self.hosts.filter(|_| !paths.contains(HOSTS)).map(|hosts| Mount {
+            readonly: true,
+            ..hosts.clone()
+        }));
+        Ok(mounts)
+    }
 }
 
 /// The pod's volumes by name. One is read-only if it is so in every container: a task may do no more than those.
@@ -138,7 +156,21 @@ mod tests {
     }
 
     fn ask(wanted: &[VolumeMount]) -> Result<Vec<(String, String, bool)>, String> {
-        let mounts = resolve(wanted, &pod(), "u-1", Path::new(STATE))?;
+        let mount = |host: &str| Mount {
+            host_path: host.into(),
+            ..Mount::default()
+        };
+        let named = BTreeMap::from([
+            (
+                "claim".to_owned(),
+                mount("/kubelet/pods/u-1/volumes/kubernetes.io~csi/pvc-7/mount"),
+            ),
+            (
+                "mine".to_owned(),
+                mount("/kubelet/pods/u-1/volumes/kubernetes.io~empty-dir/state"),
+            ),
+        ]);
+        let mounts = Volumes::of(&pod(), "u-1", &named).resolve(wanted, Path::new(STATE))?;
         let shown = mounts
             .into_iter()
             .map(|mount| (mount.container_path, mount.host_path, mount.readonly));
@@ -156,6 +188,7 @@ mod tests {
             read_only,
             wanted("settings", "/c"),
             wanted("pvc-7", "/d"),
+            wanted("claim", "/e"),
         ]);
         let root = |volume: &str| format!("/kubelet/pods/u-1/volumes/kubernetes.io~{volume}");
         assert_eq!(
@@ -165,6 +198,7 @@ mod tests {
                 ("/b".into(), root("empty-dir/data"), true),
                 ("/c".into(), root("configmap/settings"), true),
                 ("/d".into(), root("csi/pvc-7/mount"), false),
+                ("/e".into(), root("csi/pvc-7/mount"), false),
                 ("/etc/hosts".into(), "/kubelet/pods/u-1/etc-hosts".into(), true),
             ]
         );
@@ -179,16 +213,19 @@ mod tests {
             ("agent", "volume `agent` is not known"),
             ("../../etc", "is not known"),
             ("state", "holds the agent's own state"),
+            ("mine", "holds the agent's own state"),
         ] {
             let error = ask(&[wanted(name, "/x")]).unwrap_err();
             assert!(error.contains(expected), "{name}: {error}");
         }
         let error = ask(&[wanted("x", "/x")]).unwrap_err();
         assert!(
-            error.ends_with("known are: `data`, `pvc-7`, `settings`, `state`"),
+            error.ends_with("known are: `claim`, `data`, `mine`, `pvc-7`, `settings`, `state`"),
             "{error}"
         );
-        let error = resolve(&[wanted("x", "/x")], &[], "u-1", Path::new(STATE)).unwrap_err();
+        let none = BTreeMap::new();
+        let none = Volumes::of(&[], "u-1", &none);
+        let error = none.resolve(&[wanted("x", "/x")], Path::new(STATE)).unwrap_err();
         assert!(error.ends_with("known are: none"), "{error}");
         let sub_path = VolumeMount {
             sub_path: Some("a".into()),
@@ -203,6 +240,10 @@ mod tests {
     fn a_volume_of_the_tasks_own_may_take_the_place_of_the_hosts_file() {
         assert_eq!(ask(&[wanted("settings", "/etc/hosts")]).unwrap().len(), 1);
         assert_eq!(ask(&[]).unwrap().len(), 1);
-        assert_eq!(resolve(&[], &[], "u-1", Path::new(STATE)).unwrap(), []);
+        let none = BTreeMap::new();
+        assert_eq!(
+            Volumes::of(&[], "u-1", &none).resolve(&[], Path::new(STATE)).unwrap(),
+            []
+        );
     }
 }

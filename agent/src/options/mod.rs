@@ -3,6 +3,7 @@
 
 mod units;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub use units::{duration, size};
+pub use units::{duration, size, volume};
 
 /// A task executor inside the pod that never loses a process or its result.
 ///
@@ -82,6 +83,10 @@ pub struct Flags {
     /// Socket of the container runtime [env: CRI_SOCKET] [default: /var/run/containerd/containerd.sock]
     #[arg(long, value_name = "FILE")]
     cri_socket: Option<PathBuf>,
+    /// A volume for container tasks that has no name at the runtime, such as a claim, and where this container mounts it;
+    /// may be repeated, in the variable with commas [env: VOLUMES]
+    #[arg(long, value_name = "NAME=PATH", value_parser = units::volume)]
+    volume: Vec<(String, PathBuf)>,
     /// How often is looked for what no event told [env: RECONCILE_INTERVAL] [default: 500ms]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     reconcile_interval: Option<Duration>,
@@ -126,6 +131,8 @@ pub struct Options {
     pub main_container: Option<String>,
     /// The runtime's socket, in container mode.
     pub cri_socket: Option<PathBuf>,
+    /// Where volumes are mounted in this container, by names for tasks.
+    pub volumes: BTreeMap<String, PathBuf>,
     /// How often is looked for what no event told.
     pub reconcile_interval: Duration,
     /// How many tasks may be under way.
@@ -206,6 +213,10 @@ impl Flags {
         let containers = flag(self.enable_container_mode, "ENABLE_CONTAINER_MODE")?.unwrap_or(false);
         let main_container = self.main_container_name.or_else(|| text("MAIN_CONTAINER_NAME"));
         let cri_socket = path(self.cri_socket, "CRI_SOCKET");
+        let volumes = (!self.volume.is_empty()).then_some(self.volume);
+        let volumes = or_parse(volumes, "VOLUMES", text, |value| {
+            value.split(',').map(units::volume).collect()
+        })?;
         let listen_addr = self.listen_addr.or_else(|| text("LISTEN_ADDR"));
         let listen_addr = listen_addr.unwrap_or_else(|| "0.0.0.0:5758".to_owned());
         let unix_socket = path(self.unix_socket, "UNIX_SOCKET");
@@ -236,6 +247,7 @@ impl Flags {
             tls,
             main_container: sidecar.then(|| main_container.unwrap_or_else(|| "main".to_owned())),
             cri_socket: containers.then(|| cri_socket.unwrap_or_else(|| "/var/run/containerd/containerd.sock".into())),
+            volumes: volumes.unwrap_or_default().into_iter().collect(),
             // Nothing is gained by looking more often.
             reconcile_interval: interval.max(Duration::from_millis(10)),
             max_active_tasks: unlimited(number(self.max_active_tasks, "MAX_ACTIVE_TASKS")?.unwrap_or(0)),

@@ -121,3 +121,21 @@ fn other_commands() {
     assert_eq!(asked(&["-version"]).unwrap_err().exit_code(), 0);
     <CommandLine as clap::CommandFactory>::command().debug_assert();
 }
+
+#[test]
+fn volumes_are_named_one_by_one_or_all_in_the_variable() {
+    let expected = [
+        ("a".to_owned(), PathBuf::from("/x")),
+        ("b".to_owned(), PathBuf::from("/y")),
+    ];
+    let flags = options(&["--volume=a=/x", "-volume", "b=/y"], &[("VOLUMES", "c=/z")]).unwrap();
+    assert_eq!(flags.volumes, expected.clone().into());
+    let variable = options(&[], &[("VOLUMES", "a=/x,b=/y")]).unwrap();
+    assert_eq!(variable.volumes, expected.into());
+    assert!(options(&["--volume=a"], &[]).is_err());
+    let error = options(&[], &[("VOLUMES", "a=/x,b")]).unwrap_err().to_string();
+    assert!(
+        error.contains("variable VOLUMES is `a=/x,b`: `b` is no volume"),
+        "{error}"
+    );
+}

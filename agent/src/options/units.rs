@@ -1,6 +1,17 @@
-//! Durations as Go writes them, and sizes as Kubernetes does.
+//! Durations as Go writes them, sizes as Kubernetes does, and places of volumes.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+/// A volume's name and the place where it is mounted, such as `data=/mnt/data`.
+pub fn volume(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && path.starts_with('/') => Ok((name.to_owned(), path.into())),
+        _ => Err(format!(
+            "`{text}` is no volume: write its name and where it is mounted, as in data=/mnt/data"
+        )),
+    }
+}
 
 /// A duration such as `500ms`, `30s`, `1h15m30.5s`; `0` needs no unit.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -68,6 +79,14 @@ pub fn size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn volumes_have_a_name_and_a_place() {
+        assert_eq!(volume("data=/a=b"), Ok(("data".to_owned(), "/a=b".into())));
+        for wrong in ["", "data", "=/a", "data=", "data=a"] {
+            assert!(volume(wrong).unwrap_err().contains("is no volume"), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_are_gos() {

@@ -24,7 +24,22 @@ fn stderr(agent: &Agent, name: &str) -> String {
 #[test]
 #[ignore = "needs a cluster"]
 fn a_task_is_a_container_of_the_pod() {
-    let pod = runtime::deploy(&[]);
+    let (mode, mount, volume) = (
+        "- --enable-container-mode=true",
+        "- {name: shared, mountPath: /shared}",
+        "- {name: shared, emptyDir: {}}",
+    );
+    let pod = runtime::deploy(&[
+        (mode, &format!("{mode}\n    - --volume=node=/mnt/node")),
+        (
+            mount,
+            &format!("{mount}\n    - {{name: node, mountPath: /mnt/node, readOnly: true}}"),
+        ),
+        (
+            volume,
+            &format!("{volume}\n  - {{name: node, hostPath: {{path: /usr}}}}"),
+        ),
+    ]);
     let agent = pod.by_address();
     let shared = json!([{"name": "shared", "mountPath": "/in"}]);
     let script = "echo out; echo err >&2; hostname; hostname -i; pwd; echo \"$A\"; id -u; echo from one > file; \
@@ -58,6 +73,17 @@ fn a_task_is_a_container_of_the_pod() {
     create(&agent, "two", "cat /out/file; touch /out/other || exit 9", &read_only);
     assert_eq!(agent.await_state("two", "terminated")["exitCode"], 9);
     assert_eq!(agent.log("two"), "from one\n");
+
+    // A folder of the node has no name that the runtime knows, and is read-only as the agent's container has it.
+    let named = json!({"volumeMounts": [{"name": "node", "mountPath": "/node"}]});
+    create(
+        &agent,
+        "node",
+        "grep -c ' /node ' /proc/mounts; touch /node/x || exit 9",
+        &named,
+    );
+    assert_eq!(agent.await_state("node", "terminated")["exitCode"], 9);
+    assert_eq!(agent.log("node"), "1\n");
 
     // The image's own user, entrypoint and variables.
     let hello = json!({"name": "three", "spec": {"container": {"image": podrun_tests::HELLO, "args": ["a b"]}}});
