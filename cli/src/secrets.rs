@@ -203,6 +203,17 @@ const ENCODED: char = '\u{e002}';
 /// Before the name of a credential that a task got.
 const MINTED: char = '\u{e003}';
 
+/// True if a credential that a task got was in a task that [`Sources::conceal`] changed: it cannot be made again as it was.
+pub(crate) fn is_renewed(kept: &Task) -> bool {
+    let mark = [BEGIN, MINTED].iter().collect::<String>();
+    let encoded = [BEGIN, ENCODED, MINTED].iter().collect::<String>();
+    let found = changed(kept, |text| match text.contains(&mark) || text.contains(&encoded) {
+        true => Err(()),
+        false => Ok(String::new()),
+    });
+    found.is_err()
+}
+
 /// A task with every text changed that may hold a secret.
 pub(crate) fn changed<E>(task: &Task, change: impl Fn(&str) -> Result<String, E>) -> Result<Task, E> {
     let all = |texts: &[String]| texts.iter().map(|text| change(text)).collect::<Result<Vec<_>, E>>();

@@ -17,7 +17,7 @@ use crate::journal::{Attempt, State, TaskRun};
 use crate::plan;
 use crate::report::{self, Report};
 use crate::scope::{Finished, Scope};
-use crate::secrets::changed;
+use crate::secrets::{changed, is_renewed};
 use crate::state::private_folder;
 
 impl Engine<'_> {
@@ -104,6 +104,7 @@ impl Engine<'_> {
         let Some(request) = &task_run.request else {
             return Err(Error::Internal(format!("task run `{}` has no request", attempt.task)));
         };
+        let renewed = is_renewed(request);
         // The journal has the names of secrets in their place.
         let sources = self.renderer.sources();
         let request = changed(request, |text| sources.reveal(text))
@@ -123,10 +124,28 @@ impl Engine<'_> {
             inputs: (!request.inputs.is_empty()).then_some(inputs),
             outputs: Some(outputs),
         };
-        let run = self
-            .runner
-            .start(&target, request.clone(), folders, task_run.cursor.clone());
-        match self.follow(run, &task_run, &request).await {
+        let start = || {
+            let (request, folders) = (request.clone(), folders.clone());
+            self.runner.start(&target, request, folders, task_run.cursor.clone())
+        };
+        // With another token in it the task would be taken for another one: what was started is followed by its name.
+        let handle = task_run.handle.as_ref().filter(|_| resumed && renewed);
+        let followed = match handle {
+            None => self.follow(start(), &task_run, &request).await,
+            Some(handle) => {
+                let run = self
+                    .runner
+                    .attach(&target, handle.clone(), folders.clone(), task_run.cursor.clone());
+                match self.follow(run, &task_run, &request).await {
+                    Err(Error::Runner {
+                        source: podrun_host::Error::NotFound(_),
+                        ..
+                    }) => self.follow(start(), &task_run, &request).await,
+                    followed => followed,
+                }
+            }
+        };
+        match followed {
             Ok(Followed::Ended { outcome, left }) => {
                 let outcome = self.complete(declared, *outcome, &scope)?;
                 self.conclude(&task_run, &outcome, false)?;

@@ -308,3 +308,27 @@ fn a_provider_without_a_token_is_what_the_call_ends_with() {
     let expected = "`taskRunner.config.oauthTokenProvider` of task `pod`: the metadata server";
     assert!(run.error.contains(expected), "{}", run.error);
 }
+
+#[test]
+fn a_script_with_a_token_in_it_is_taken_up_although_the_token_is_another_one() {
+    let google = google();
+    let sandbox = flow("say 1\nwait\nsay 2", "");
+    let text = std::fs::read_to_string(sandbox.path("flow.yaml")).unwrap();
+    let text = text.replace(
+        "    containerImage: busybox",
+        "    containerImage: busybox\n    env: {TOKEN: '{{ outputs.auth.accessToken.tokenValue }}'}",
+    );
+    sandbox.write("flow.yaml", &text);
+    let mut run = Sandbox::start_command(sandbox.command(&RUN).envs(google.environment()));
+    run.await_line("line 1");
+    run.signal("TERM");
+    run.wait().expect(75);
+    for token in google.tokens() {
+        assert!(!journal(&sandbox).contains(&token), "the journal has a token");
+    }
+    sandbox.let_go("x", "pod");
+    podrun(&sandbox, &google, &["attach", "x"]).expect(0);
+    assert_eq!(google.tokens().len(), 3, "it was asked for another token");
+    assert_eq!(sandbox.history("x", "pod"), ["created", "attached", "deleted"]);
+    assert_eq!(sandbox.podrun(&["logs", "x"]).expect(0).out.lines().count(), 3);
+}

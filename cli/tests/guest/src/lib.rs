@@ -79,8 +79,30 @@ impl Guest for FolderRunner {
         .run()
     }
 
-    fn attach(_: String, _: String, _: Option<String>) -> Result<Outcome, Error> {
-        Err(Error::Other("this host takes tasks up through `run`".to_owned()))
+    fn attach(config: String, handle: String, after: Option<String>) -> Result<Outcome, Error> {
+        let Ok(script) = fs::read_to_string("/outputs/script") else {
+            return Err(Error::NotFound(handle));
+        };
+        history("attached");
+        let task = Task {
+            id: handle,
+            image: String::new(),
+            command: vec![script],
+            env: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            timeout: None,
+            labels: Vec::new(),
+            options: String::new(),
+        };
+        let execution = Execution {
+            token: field(&config, "oauthToken"),
+            server: server(&config),
+            task,
+            told: 0,
+            after: after.map_or(0, |cursor| cursor.parse().expect("a number")),
+        };
+        execution.steps()
     }
 
     fn kill(config: String, _: String, _: Option<u32>) -> Result<(), Error> {
@@ -147,7 +169,7 @@ struct Execution {
 }
 
 impl Execution {
-    fn run(mut self) -> Result<Outcome, Error> {
+    fn run(self) -> Result<Outcome, Error> {
         let script = self.task.command.last().expect("a command").clone();
         if let Some(kind) = script.lines().find_map(|line| line.strip_prefix("fail before ")) {
             return Err(error(kind));
@@ -166,8 +188,15 @@ impl Execution {
             Err(_) => {
                 history("created");
                 fs::write("/outputs/pod", &description).expect("the folder is writable");
+                fs::write("/outputs/script", &script).expect("the folder is writable");
             }
         }
+        self.steps()
+    }
+
+    /// Follow what exists to its end.
+    fn steps(mut self) -> Result<Outcome, Error> {
+        let script = self.task.command.last().expect("a command").clone();
         self.emit(&[Event::Phase(Phase::Running)])?;
         let mut outcome = Outcome {
             status: Status::Succeeded,
