@@ -124,6 +124,9 @@ pub(crate) struct Render {
     /// An input of the flow: NAME=VALUE, or NAME=@FILE for the content of a file
     #[arg(short, long = "input", value_name = "NAME=VALUE|NAME=@FILE")]
     pub(crate) inputs: Vec<String>,
+    /// Where the files of namespaces lie, each in DIR/NAMESPACE/; default: `namespaces` in the state folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) namespace_files: Option<PathBuf>,
     /// Have the API server try it, without creating anything, and print what it makes of it
     #[arg(long)]
     pub(crate) server: bool,
@@ -226,6 +229,10 @@ pub(crate) struct Settings {
     /// Copy output files to DIR/TASK/
     #[arg(long, value_name = "DIR")]
     pub(crate) outputs: Option<PathBuf>,
+    /// Where the files of namespaces lie, each in DIR/NAMESPACE/, for `namespaceFiles`; default: `namespaces` in the state
+    /// folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) namespace_files: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) values: Values,
     #[command(flatten)]

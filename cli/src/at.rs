@@ -23,6 +23,8 @@ pub(crate) struct At {
     pub(crate) rounds: Vec<Round>,
     /// What failed, for tasks under `errors`.
     pub(crate) error: Option<Value>,
+    /// The errors that were logged until then.
+    pub(crate) error_logs: Option<Value>,
 }
 
 impl At {
@@ -34,9 +36,10 @@ impl At {
     }
 
     /// The place of the tasks that run because of `error`.
-    pub(crate) fn after(&self, error: Value) -> Self {
+    pub(crate) fn after(&self, error: Value, logs: Value) -> Self {
         Self {
             error: Some(error),
+            error_logs: Some(logs),
             ..self.clone()
         }
     }

@@ -258,7 +258,6 @@ pluginDefaults:
         taskRunner.namespace = jobs [operator's default, forced operator.yaml:5:38]
         timeout = (unset) [task flow.yaml:7:12]
         type = io.kestra.plugin.scripts.shell.Commands [task flow.yaml:5:11]
-        warningOnStdErr = true [built-in]
         "#);
     }
 }

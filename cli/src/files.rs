@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use podrun_host::{Outcome, OutputFile, origin_folder};
 
-use crate::error::{Error, state};
+use crate::error::{Error, named, state};
 use crate::expression::{Fault, Files};
 use crate::faults::{Point, reach};
 use crate::plan::{Content, Staged};
@@ -65,6 +65,9 @@ pub(crate) fn stage(files: &[Staged], folder: &Path) -> Result<(), Error> {
         }
         match &file.content {
             Content::Text(text) => write(&path, text.as_bytes()).map_err(state("write", &path))?,
+            Content::Foreign(source) => {
+                fs::copy(source, &path).map_err(named("copy", source))?;
+            }
             // Nobody writes to stored files, so a second name does as well as a copy.
             Content::File(source) => {
                 if fs::hard_link(source, &path).is_err() {

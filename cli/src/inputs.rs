@@ -9,11 +9,12 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::document::{listed, nearest};
 use crate::error::{Error, named, state};
+use crate::expression::{Renderer, Text, is_template};
 use crate::flow::{InputDeclaration, InputKind};
 use crate::state::{ExecutionDir, private_folder};
 pub(crate) use values::value;
@@ -91,8 +92,13 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Vec<Given>, Error> {
     Ok(all)
 }
 
-/// Check what was given against what the flow declares.
-pub(crate) fn resolve(declarations: &[InputDeclaration], given: &[Given]) -> Result<Vec<Input>, Error> {
+/// Check what was given against what the flow declares. `scope` is what defaults can use beside the inputs before them.
+pub(crate) fn resolve(
+    declarations: &[InputDeclaration],
+    given: &[Given],
+    renderer: &Renderer,
+    mut scope: Map<String, Value>,
+) -> Result<Vec<Input>, Error> {
     let names: Vec<&str> = declarations.iter().map(|declaration| declaration.id.as_str()).collect();
     if let Some(stray) = given.iter().find(|given| !names.contains(&given.name.as_str())) {
         let cure = match nearest(&stray.name, &names) {
@@ -103,21 +109,21 @@ pub(crate) fn resolve(declarations: &[InputDeclaration], given: &[Given]) -> Res
         return Err(Error::Usage(format!("the flow has no input `{}`: {cure}", stray.name)));
     }
     let mut inputs = Vec::new();
+    let mut known = Map::new();
     for declaration in declarations {
         let id = &declaration.id;
         let given = given
             .iter()
             .find(|given| given.name == *id)
             .map(|given| given.value.clone());
-        let value = match given.or_else(|| default(declaration).map(GivenValue::Text)) {
-            Some(value) => value,
-            None if !declaration.required => {
-                inputs.push(Input {
-                    id: id.clone(),
-                    value: InputValue::Plain(Value::Null),
-                });
-                continue;
-            }
+        scope.insert("inputs".to_owned(), known.clone().into());
+        let value = match given {
+            Some(value) => Some(value),
+            None => default(declaration, renderer, &scope)?.map(GivenValue::Text),
+        };
+        let value = match value {
+            Some(value) => typed(declaration, value)?,
+            None if !declaration.required => InputValue::Plain(Value::Null),
             None => {
                 let form = if declaration.kind == InputKind::File {
                     "@FILE"
@@ -127,18 +133,41 @@ pub(crate) fn resolve(declarations: &[InputDeclaration], given: &[Given]) -> Res
                 return Err(Error::Usage(format!("input `{id}` is missing: add `-i {id}={form}`")));
             }
         };
-        inputs.push(Input {
-            id: id.clone(),
-            value: typed(declaration, value)?,
-        });
+        if let InputValue::Plain(value) = &value {
+            known.insert(id.clone(), value.clone());
+        }
+        inputs.push(Input { id: id.clone(), value });
     }
     Ok(inputs)
 }
 
-/// The default, as if it had been given.
-fn default(declaration: &InputDeclaration) -> Option<String> {
-    let node = declaration.default.as_ref()?;
-    Some(node.text().unwrap_or_else(|| node.to_json().to_string()))
+/// The default, rendered, as if it had been given.
+fn default(
+    declaration: &InputDeclaration,
+    renderer: &Renderer,
+    scope: &Map<String, Value>,
+) -> Result<Option<String>, Error> {
+    let Some(node) = &declaration.default else {
+        return Ok(None);
+    };
+    let what = format!("`defaults` of input `{}`", declaration.id);
+    Ok(Some(match node.text() {
+        Some(text) => {
+            let place = node.place.clone();
+            renderer.render(&Text { text, place, what }, scope)?
+        }
+        None => renderer.node(node, &what, scope)?.to_string(),
+    }))
+}
+
+/// Inputs that were not given and whose default may be another one each time.
+pub(crate) fn varying(declarations: &[InputDeclaration], given: &[Given]) -> Vec<String> {
+    let varies = |declaration: &&InputDeclaration| {
+        let default = declaration.default.as_ref().map(|node| node.to_json().to_string());
+        default.is_some_and(|default| is_template(&default)) && given.iter().all(|given| given.name != declaration.id)
+    };
+    let varying = declarations.iter().filter(varies);
+    varying.map(|declaration| declaration.id.clone()).collect()
 }
 
 fn typed(declaration: &InputDeclaration, value: GivenValue) -> Result<InputValue, Error> {
@@ -285,9 +314,50 @@ mod tests {
         )
     }
 
+    fn resolved(declarations: &[InputDeclaration], given: &[Given]) -> Result<Vec<Input>, Error> {
+        let scope = Map::from_iter([("vars".to_owned(), serde_json::json!({"x": "v"}))]);
+        resolve(declarations, given, &Renderer::new().unwrap(), scope)
+    }
+
+    #[test]
+    fn a_default_may_use_what_is_known_before_it() {
+        let text = |text: &str| Some(Node::built_in(document::Value::Text(text.into())));
+        let first = declare("first", InputKind::Int);
+        let mut second = declare("second", InputKind::Int);
+        second.default = text("{{ inputs.first + 1 }}");
+        let mut third = declare("third", InputKind::Json);
+        let list = vec![text("{{ vars.x }}").unwrap(), text("{{ inputs.second }}").unwrap()];
+        third.default = Some(Node::built_in(document::Value::List(list)));
+        let declarations = [first, second, third];
+        let values = |arguments: &[&str]| -> Vec<Value> {
+            let inputs = resolved(&declarations, &given(arguments).unwrap()).unwrap();
+            let plain = |input: Input| match input.value {
+                InputValue::Plain(value) => value,
+                InputValue::File(_) => panic!("a file"),
+            };
+            inputs.into_iter().map(plain).collect()
+        };
+        assert_eq!(
+            values(&["first=1"]),
+            [1.into(), 2.into(), serde_json::json!(["v", "2"])]
+        );
+        assert_eq!(
+            values(&["first=1", "second=5"])[1..],
+            [5.into(), serde_json::json!(["v", "5"])]
+        );
+        assert_eq!(
+            varying(&declarations, &given(&["first=1", "second=5"]).unwrap()),
+            ["third"]
+        );
+        let mut wrong = declare("n", InputKind::Int);
+        wrong.default = text("{{ vars.x }}");
+        let error = resolved(&[wrong], &[]).unwrap_err().to_string();
+        assert_eq!(error, "input `n` must be a whole number");
+    }
+
     fn refusal(declarations: &[InputDeclaration], arguments: &[&str]) -> String {
         given(arguments)
-            .and_then(|given| resolve(declarations, &given))
+            .and_then(|given| resolved(declarations, &given))
             .unwrap_err()
             .to_string()
     }
@@ -299,7 +369,7 @@ mod tests {
             declare("f", InputKind::Float),
             declare("b", InputKind::Boolean),
         ];
-        let inputs = resolve(&declarations, &given(&["n=3", "f=1.5", "b=true"]).unwrap()).unwrap();
+        let inputs = resolved(&declarations, &given(&["n=3", "f=1.5", "b=true"]).unwrap()).unwrap();
         let values: Vec<_> = inputs.into_iter().map(|input| input.value).collect();
         let plain = |value: Value| InputValue::Plain(value);
         assert_eq!(values, [plain(3.into()), plain(1.5.into()), plain(true.into())]);
@@ -308,11 +378,11 @@ mod tests {
     #[test]
     fn a_value_may_hold_equals_signs_and_a_default_fills_in() {
         let mut declaration = declare("q", InputKind::String);
-        let inputs = resolve(&[declaration.clone()], &given(&["q=a=b"]).unwrap()).unwrap();
+        let inputs = resolved(&[declaration.clone()], &given(&["q=a=b"]).unwrap()).unwrap();
         assert_eq!(inputs[0].value, InputValue::Plain("a=b".into()));
         declaration.default = Some(Node::built_in(document::Value::Text("d".into())));
         assert_eq!(
-            resolve(&[declaration], &[]).unwrap()[0].value,
+            resolved(&[declaration], &[]).unwrap()[0].value,
             InputValue::Plain("d".into())
         );
     }

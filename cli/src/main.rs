@@ -23,6 +23,8 @@ mod journal;
 mod kubeconfig;
 mod lock;
 mod names;
+mod namespace;
+mod patterns;
 mod plan;
 mod redact;
 mod reference;

@@ -7,14 +7,16 @@ mod language;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use globset::GlobBuilder;
 use podrun_host::{Input, Origin, Outcome, OutputFile, Task};
 
-use self::language::{fail_fast, is_shell};
+use self::language::{announces, fail_fast, is_shell};
 
 use crate::document::{Place, Problem};
 use crate::expression::{Renderer, Text};
+use crate::flow::model::NamespaceFiles;
 use crate::flow::{Code, Flow, InputFiles, Language, ScriptStep};
+use crate::namespace::Folder;
+use crate::patterns::Pattern;
 use crate::scope::{SCHEME, Scope};
 
 /// The script file of a Script, without its suffix, beside the task's own input files.
@@ -22,6 +24,9 @@ const SCRIPT_FILE: &str = "podrun-script";
 
 /// The option of a runner that names required output patterns.
 const REQUIRED: &str = "requiredOutputs";
+
+/// The line that a script writes between `beforeCommands` and what follows them.
+pub(crate) const PREPARED: &str = "##kestra:log:info##";
 
 /// Linux refuses a longer argument: 32 pages, the final NUL included.
 const LONGEST_ARGUMENT: usize = (128 << 10) - 1;
@@ -38,12 +43,17 @@ pub(crate) struct Planned {
 pub(crate) struct Staged {
     pub(crate) path: String,
     pub(crate) content: Content,
+    /// Permission bits of the file in the task.
+    pub(crate) mode: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Content {
     Text(String),
+    /// A file of our own, which stays as it is.
     File(PathBuf),
+    /// A file that others may change at any time.
+    Foreign(PathBuf),
 }
 
 /// Names of one attempt of a task.
@@ -66,12 +76,13 @@ impl Names<'_> {
     }
 }
 
-/// Render a task. `scope` knows its directories.
+/// Render a task. `scope` knows its directories, `folder` the files of its namespace.
 pub(crate) fn plan(
     flow: &Flow,
     declared: ScriptStep<'_>,
     names: &Names<'_>,
     scope: &Scope,
+    folder: &Folder,
     renderer: &Renderer,
 ) -> Result<Planned, Problem> {
     let renderer = &renderer.reading(scope.readable());
@@ -90,13 +101,6 @@ pub(crate) fn plan(
             }
         }
     };
-    if declared.script.namespace_files.is_some() {
-        let message = format!(
-            "`namespaceFiles` of task `{}` cannot be brought yet: list the files in `inputFiles`",
-            declared.step.id
-        );
-        return Err(Problem::new(&declared.script.image.place, message));
-    }
     let mut staging = Staging::default();
     for file in input_files(&declared.script.inputs, scope, renderer)? {
         let InputFile {
@@ -119,6 +123,9 @@ pub(crate) fn plan(
         staging.add(&name.place, &name.what, path, content, mode)?;
     }
     let command = command(declared, &script, &mut staging)?;
+    if let Some(wanted) = &declared.script.namespace_files {
+        staging.behind(chosen(wanted, folder, &render)?);
+    }
     for argument in &command {
         check_argument(declared, argument)?;
     }
@@ -137,14 +144,8 @@ pub(crate) fn plan(
         );
         return Err(Problem::new(&declared.script.image.place, message));
     }
-    let options = declared.script.options.to_json_with(&mut |text, place| {
-        let text = Text {
-            text: text.into(),
-            place: place.clone(),
-            what: format!("`taskRunner` of task `{}`", declared.step.id),
-        };
-        render(&text)
-    })?;
+    let what = format!("`taskRunner` of task `{}`", declared.step.id);
+    let options = renderer.node(&declared.script.options, &what, &scope.values)?;
     let labels = [
         ("namespace", flow.namespace.clone()),
         ("flow", flow.id.clone()),
@@ -158,7 +159,7 @@ pub(crate) fn plan(
         image,
         command,
         env: environment(declared, &script)?,
-        inputs: staging.inputs,
+        inputs: staging.inputs(),
         outputs,
         timeout: declared
             .step
@@ -176,6 +177,32 @@ pub(crate) fn plan(
         task,
         files: staging.files,
     })
+}
+
+/// The files of the namespace that a task wants.
+fn chosen(wanted: &NamespaceFiles, folder: &Folder, render: &Render<'_>) -> Result<Vec<Staged>, Problem> {
+    let patterns = |texts: &[Text]| -> Result<Vec<Pattern>, Problem> {
+        let pattern = |text: &Text| {
+            let pattern = render(text)?;
+            Pattern::anywhere(&pattern).map_err(|reason| {
+                let message = format!("{}: pattern `{}` {reason}", text.what, pattern.escape_debug());
+                Problem::new(&text.place, message)
+            })
+        };
+        texts.iter().map(pattern).collect()
+    };
+    let (include, exclude) = (patterns(&wanted.include)?, patterns(&wanted.exclude)?);
+    let matches = |patterns: &[Pattern], path: &str| patterns.iter().any(|pattern| pattern.matches(path));
+    let files = folder
+        .files
+        .iter()
+        .filter(|file| (include.is_empty() || matches(&include, &file.path)) && !matches(&exclude, &file.path));
+    let staged = files.map(|file| Staged {
+        path: file.path.clone(),
+        content: Content::Foreign(file.source.clone()),
+        mode: if file.executable { 0o755 } else { 0o644 },
+    });
+    Ok(staged.collect())
 }
 
 /// A file that a task asks for, and the texts that ask for it.
@@ -256,24 +283,12 @@ pub(crate) fn missing_output(
     let from_work = |file: &&OutputFile| file.origin == Origin::WorkingDir;
     for output in declared.script.outputs.iter().filter(|output| output.required) {
         let pattern = renderer.render(&output.pattern, &scope.values)?;
-        // As the runner understands patterns.
-        let glob = GlobBuilder::new(&pattern)
-            .literal_separator(true)
-            .build()
-            .map_err(|error| {
-                let message = format!(
-                    "{}: pattern `{pattern}` is not valid: {}",
-                    output.pattern.what,
-                    error.kind()
-                );
-                Problem::new(&output.pattern.place, message)
-            })?;
-        let matcher = glob.compile_matcher();
+        let matcher = check_pattern(&pattern, &output.pattern)?;
         if !outcome
             .files
             .iter()
             .filter(from_work)
-            .any(|file| matcher.is_match(&file.path))
+            .any(|file| matcher.matches(&file.path))
         {
             return Ok(Some(pattern));
         }
@@ -290,19 +305,9 @@ pub(crate) fn config(
     let Some(config) = &declared.script.config else {
         return Ok(None);
     };
-    let renderer = &renderer.reading(scope.readable());
-    let mut render = |text: &str, place: &Place| {
-        let what = format!("`taskRunner.config` of task `{}`", declared.step.id);
-        renderer.render(
-            &Text {
-                text: text.into(),
-                place: place.clone(),
-                what,
-            },
-            &scope.values,
-        )
-    };
-    let rendered = config.to_json_with(&mut render)?;
+    let renderer = renderer.reading(scope.readable());
+    let what = format!("`taskRunner.config` of task `{}`", declared.step.id);
+    let rendered = renderer.node(config, &what, &scope.values)?;
     Ok(Some(without_nulls(rendered)))
 }
 
@@ -331,15 +336,9 @@ pub(crate) fn with_credentials(
     let Some(node) = declared.script.options.get(CREDENTIALS) else {
         return Ok(task);
     };
-    let renderer = &renderer.reading(scope.readable());
-    let credentials = node.to_json_with(&mut |text, place| {
-        let text = Text {
-            text: text.into(),
-            place: place.clone(),
-            what: format!("`taskRunner.{CREDENTIALS}` of task `{}`", declared.step.id),
-        };
-        renderer.render(&text, &scope.values)
-    })?;
+    let renderer = renderer.reading(scope.readable());
+    let what = format!("`taskRunner.{CREDENTIALS}` of task `{}`", declared.step.id);
+    let credentials = renderer.node(node, &what, &scope.values)?;
     let mut options: serde_json::Value = serde_json::from_str(&task.options).unwrap_or_default();
     if let Some(options) = options.as_object_mut() {
         options.insert(CREDENTIALS.to_owned(), credentials);
@@ -374,11 +373,10 @@ fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     }
 }
 
-/// Files to stage, and what the contract says about them.
+/// Files to stage.
 #[derive(Default)]
 struct Staging {
     files: Vec<Staged>,
-    inputs: Vec<Input>,
     names: BTreeSet<String>,
 }
 
@@ -388,21 +386,39 @@ impl Staging {
             let message = format!("{what}: file name `{}` {reason}", path.escape_debug());
             return Err(Problem::new(place, message));
         }
-        let beside = |other: &String| {
-            let inside = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'));
-            *other == path || inside(other, &path) || inside(&path, other)
-        };
-        if let Some(other) = self.names.iter().find(|other| beside(other)) {
+        if let Some(other) = self.in_the_way(&path) {
             let message = format!("{what}: file `{path}` is in the way of `{other}`: rename one of the two");
             return Err(Problem::new(place, message));
         }
         self.names.insert(path.clone());
-        self.inputs.push(Input {
-            path: path.clone(),
-            mode,
-        });
-        self.files.push(Staged { path, content });
+        self.files.push(Staged { path, content, mode });
         Ok(())
+    }
+
+    /// Add files of the namespace, except where the task has one of its own at that place.
+    fn behind(&mut self, files: Vec<Staged>) {
+        for file in files {
+            if self.in_the_way(&file.path).is_none() {
+                self.names.insert(file.path.clone());
+                self.files.push(file);
+            }
+        }
+    }
+
+    /// A file that cannot lie beside another one of that path.
+    fn in_the_way(&self, path: &str) -> Option<&String> {
+        let inside = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'));
+        let beside = |other: &&String| *other == path || inside(other, path) || inside(path, other);
+        self.names.iter().find(beside)
+    }
+
+    /// What the contract says about them.
+    fn inputs(&self) -> Vec<Input> {
+        let input = |file: &Staged| Input {
+            path: file.path.clone(),
+            mode: file.mode,
+        };
+        self.files.iter().map(input).collect()
     }
 }
 
@@ -425,22 +441,12 @@ fn refused_name(name: &str) -> Option<&'static str> {
         .then_some("has an empty, `.` or `..` part: write it without")
 }
 
-fn check_pattern(pattern: &str, text: &Text) -> Result<(), Problem> {
-    let reason = if pattern.is_empty() {
-        "is empty: write a pattern such as `*.txt`"
-    } else if pattern.starts_with('/') {
-        "is absolute: write it relative to the working directory"
-    } else if pattern.contains(['\0', '\n', '\r']) {
-        "holds a line end or NUL: remove it"
-    } else if pattern.split('/').any(|part| part == "..") {
-        "climbs out of the working directory: remove `..`"
-    } else {
-        return Ok(());
-    };
-    Err(Problem::new(
-        &text.place,
-        format!("{}: pattern `{}` {reason}", text.what, pattern.escape_debug()),
-    ))
+/// The pattern that a text renders to.
+fn check_pattern(pattern: &str, text: &Text) -> Result<Pattern, Problem> {
+    Pattern::new(pattern).map_err(|reason| {
+        let message = format!("{}: pattern `{}` {reason}", text.what, pattern.escape_debug());
+        Problem::new(&text.place, message)
+    })
 }
 
 fn check_argument(declared: ScriptStep<'_>, argument: &str) -> Result<(), Problem> {
@@ -488,6 +494,9 @@ fn command(declared: ScriptStep<'_>, render: &Render<'_>, staging: &mut Staging)
     }
     for text in &script.before {
         lines.push(render(text)?);
+    }
+    if !script.before.is_empty() {
+        lines.extend(announces(program).then(|| format!("echo '{PREPARED}'")));
     }
     match &script.code {
         Code::Commands(commands) => {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::journal::StoredLine;
 use crate::names;
+use crate::plan::PREPARED;
 
 /// One thing to tell. The names of variants and fields are what `--json` prints, and stay.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -145,12 +146,12 @@ pub(crate) fn of_event(task: &str, attempt: u32, event: &Event) -> Option<Report
             phase: names::phase(*phase),
         },
         Event::Log(line) => Report::Log(Line {
+            message: shown(&line.message)?.to_owned(),
             task,
             attempt,
             time: time(i64::try_from(line.time).unwrap_or(i64::MAX)),
             level: names::level(line.level).to_owned(),
             source: line.source.map(|source| names::source(source).to_owned()),
-            message: line.message.clone(),
             partial: line.partial,
             lossy: line.lossy,
         }),
@@ -178,18 +179,27 @@ pub(crate) fn of_event(task: &str, attempt: u32, event: &Event) -> Option<Report
     })
 }
 
-/// The report of a line in the journal.
-pub(crate) fn of_line(line: StoredLine) -> Line {
-    Line {
+/// What a line tells people; nothing if it only says where `beforeCommands` end.
+fn shown(message: &str) -> Option<&str> {
+    match message.strip_suffix(PREPARED) {
+        Some("") => None,
+        Some(rest) => Some(rest),
+        None => Some(message),
+    }
+}
+
+/// The report of a line in the journal, if it is one to tell.
+pub(crate) fn of_line(line: StoredLine) -> Option<Line> {
+    Some(Line {
+        message: shown(&line.message)?.to_owned(),
         task: line.task,
         attempt: line.attempt,
         time: time(line.time),
         level: line.level,
         source: line.source,
-        message: line.message,
         partial: line.partial,
         lossy: line.lossy,
-    }
+    })
 }
 
 /// The report of an outcome. `phases` are names and times of their start, in milliseconds since the Unix epoch; `place`

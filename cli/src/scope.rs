@@ -17,6 +17,7 @@ use crate::expression::{Files, Renderer, Text};
 use crate::files::Readable;
 use crate::flow::Flow;
 use crate::inputs::{StoredInput, StoredValue};
+use crate::journal::now;
 use crate::report::time;
 use crate::secrets::envs;
 use crate::state::ExecutionDir;
@@ -46,6 +47,18 @@ pub(crate) struct Finished {
     pub(crate) attempt: u32,
     pub(crate) outcome: Outcome,
     pub(crate) vars: Map<String, Value>,
+}
+
+/// What the defaults of inputs can use, beside the inputs before them.
+pub(crate) fn before_inputs(flow: &Flow) -> Map<String, Value> {
+    Map::from_iter([
+        ("flow".to_owned(), json!({"id": flow.id, "namespace": flow.namespace})),
+        ("envs".to_owned(), envs()),
+        (
+            "vars".to_owned(),
+            flow.variables.as_ref().map_or_else(|| json!({}), Node::to_json),
+        ),
+    ])
 }
 
 impl Scope {
@@ -86,7 +99,7 @@ impl Scope {
             ),
             ("envs", envs()),
             ("vars", flow.variables.as_ref().map_or_else(|| json!({}), Node::to_json)),
-            ("globals", json!({})),
+            ("tasks", json!({})),
         ];
         Self {
             values: values
@@ -140,7 +153,16 @@ impl Scope {
 
     /// Add what a task published: `outputs.<task>`, or `outputs.<task>[<value>]` in a round of a ForEach.
     pub(crate) fn add_value(&mut self, task: &str, at: &At, value: Value) {
-        let mut place = self.values.entry("outputs").or_insert_with(|| json!({}));
+        self.put("outputs", task, at, value);
+    }
+
+    /// Add how a task ended: `tasks.<task>.state`, or `tasks.<task>[<value>].state` in a round of a ForEach.
+    pub(crate) fn add_state(&mut self, task: &str, at: &At, state: &str) {
+        self.put("tasks", task, at, json!({"state": state}));
+    }
+
+    fn put(&mut self, root: &str, task: &str, at: &At, value: Value) {
+        let mut place = self.values.entry(root).or_insert_with(|| json!({}));
         for key in std::iter::once(task.to_owned()).chain(at.rounds.iter().map(Round::key)) {
             if !place.is_object() {
                 *place = json!({});
@@ -165,7 +187,7 @@ impl Scope {
         let mut scope = self.clone();
         let mut insert = |name: &str, value: Value| scope.values.insert(name.to_owned(), value);
         insert("task", json!({"id": task}));
-        let mut own = json!({"id": task_run, "attempt": attempt, "attemptsCount": attempt});
+        let mut own = json!({"id": task_run, "attempt": attempt, "attemptsCount": attempt, "startDate": time(now())});
         // The innermost round is the task's own, those around it are its parents'.
         let mut rounds = at.rounds.iter().rev();
         if let (Some(round), Value::Object(own)) = (rounds.next(), &mut own) {
@@ -182,6 +204,9 @@ impl Scope {
         }
         if let Some(error) = &at.error {
             insert("error", error.clone());
+        }
+        if let Some(logs) = &at.error_logs {
+            insert("errorLogs", logs.clone());
         }
         scope
     }

@@ -122,6 +122,10 @@ pub(crate) fn open_flow(
         outputs,
         secrets: path(&given.values.secrets, before.and_then(|before| before.secrets.as_ref()))?,
         kv: path(&given.values.kv, before.and_then(|before| before.kv.as_ref()))?,
+        namespace_files: path(
+            &given.namespace_files,
+            before.and_then(|before| before.namespace_files.as_ref()),
+        )?,
         access: match needed {
             true => access(&given.access, before.map(|before| &before.access))?,
             false => Access::None,

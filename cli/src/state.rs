@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! journal.db
+//! namespaces/<namespace>/                       files for `namespaceFiles`, put there by whoever runs flows
 //! executions/<id>/lock                          who drives it
 //! executions/<id>/inputs/<input>                copies of FILE inputs
 //! executions/<id>/tasks/<task>.<attempt>/inputs   what the task gets
@@ -53,6 +54,11 @@ impl StateDir {
 
     pub(crate) fn journal(&self) -> PathBuf {
         self.root.join("journal.db")
+    }
+
+    /// Where the files of namespaces lie unless the caller says otherwise.
+    pub(crate) fn namespaces(&self) -> PathBuf {
+        self.root.join("namespaces")
     }
 
     /// The folder of one execution.

@@ -30,6 +30,12 @@ filesystem.types.Descriptor.prototype.openAt = function (pathFlags, path, openFl
   return openAt.call(this, pathFlags, path, openFlags, { ...flags, mutateDirectory: false });
 };
 
+/** The variables that say which proxy leads to a cluster, as every program of Kubernetes reads them. */
+function proxies() {
+  const names = ['HTTPS_PROXY', 'https_proxy', 'NO_PROXY', 'no_proxy'];
+  return Object.fromEntries(names.filter((name) => name in process.env).map((name) => [name, process.env[name]]));
+}
+
 /** A value of the contract as JSON knows it: hyphens in names, no BigInt, null for what is missing. */
 function plain(value) {
   if (value === undefined) return null;
@@ -90,7 +96,7 @@ async function load(component, credentialCommand) {
     },
   };
   return async (sandbox) => {
-    const shim = new WASIShim({ sandbox: { env: {}, args: [], ...sandbox } });
+    const shim = new WASIShim({ sandbox: { env: proxies(), args: [], ...sandbox } });
     const imports = { ...shim.getImportObject(), 'podrun:task-runner/host': host };
     const instance = await instantiate((name) => modules.get(name), imports);
     return instance['podrun:task-runner/runner@0.1.0-draft'];

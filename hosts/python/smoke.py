@@ -11,6 +11,7 @@ Unlike podrun-host it grants every network address: the Python package cannot do
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,19 @@ from wasmtime import _bindings as c_api
 from wasmtime.component import Component, Linker, Record, Variant
 
 PACKAGE = "podrun:task-runner/{}@0.1.0-draft"
+
+
+def proxies():
+    """The variables that say which proxy leads to a cluster, as every program of Kubernetes reads them."""
+    names = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]
+    return [(name, os.environ[name]) for name in names if name in os.environ]
+
+
+def sandbox():
+    """What every call gets: it can find its proxy, and nothing else."""
+    wasi = WasiConfig()
+    wasi.env = proxies()
+    return wasi
 
 
 def plain(value):
@@ -69,7 +83,7 @@ class Runner:
     def call(self, name, *arguments, wasi=None):
         """Calls the export `name`."""
         store = Store(self.engine)
-        store.set_wasi(wasi or WasiConfig())
+        store.set_wasi(wasi or sandbox())
         linker = Linker(self.engine)
         linker.add_wasip2()
         with linker.root() as root, root.add_instance(PACKAGE.format("host")) as host:
@@ -107,7 +121,7 @@ def main(component, config, task, inputs, outputs):
     connection = runner.call("connect", config)
     if not isinstance(connection, Variant):
         runner.credential_command = getattr(connection, "credential-command")
-        wasi = WasiConfig()
+        wasi = sandbox()
         wasi.inherit_stderr()
         wasi.preopen_dir(inputs, "/inputs", DirPerms.READ_ONLY, FilePerms.READ_ONLY)
         wasi.preopen_dir(outputs, "/outputs")

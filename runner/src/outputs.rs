@@ -3,12 +3,17 @@
 
 use crate::contract::{Error, Origin, OutputFile};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use regex::{Regex, RegexBuilder};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Bytes that one regular expression may take.
+const LARGEST_REGEX: usize = 1 << 20;
 
 /// The patterns of a task.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     patterns: GlobSet,
+    expressions: Vec<Regex>,
     /// The whole working directory, whatever the patterns say.
     all: bool,
 }
@@ -81,8 +86,15 @@ impl Wanted {
     /// Compiles the patterns; `*` stays within a folder, `**` crosses folders.
     pub(crate) fn new(patterns: &[String], all: bool) -> Result<Self, Error> {
         let mut set = GlobSetBuilder::new();
+        let mut expressions = Vec::new();
         for pattern in patterns {
             let refuse = |why: &str| Error::InvalidArgument(format!("`outputFiles` pattern `{pattern}` {why}"));
+            if let Some(expression) = pattern.strip_prefix("regex:") {
+                let whole = format!("^(?:{expression})$");
+                let regex = RegexBuilder::new(&whole).size_limit(LARGEST_REGEX).build();
+                expressions.push(regex.map_err(|_| refuse("is not a regular expression, or too large a one"))?);
+                continue;
+            }
             let relative = pattern.strip_prefix("./").unwrap_or(pattern);
             if relative.is_empty() {
                 return Err(refuse("is empty"));
@@ -99,18 +111,26 @@ impl Wanted {
         let patterns = set
             .build()
             .map_err(|e| Error::InvalidArgument(format!("`outputFiles` patterns are too large: {e}")))?;
-        Ok(Self { patterns, all })
+        Ok(Self {
+            patterns,
+            expressions,
+            all,
+        })
     }
 
     /// Whether a pattern names this file of the working directory.
     fn names(&self, file: &OutputFile) -> bool {
-        file.origin == Origin::WorkingDir && self.patterns.is_match(&file.path)
+        file.origin == Origin::WorkingDir && self.is_match(&file.path)
     }
 
     /// The folders of the pod that have to be listed.
     pub(crate) fn folders(&self, output_dir: bool) -> Vec<&'static str> {
-        let work = (self.all || !self.patterns.is_empty()).then_some("work");
+        let work = (self.all || !self.patterns.is_empty() || !self.expressions.is_empty()).then_some("work");
         work.into_iter().chain(output_dir.then_some("out")).collect()
+    }
+
+    fn is_match(&self, path: &str) -> bool {
+        self.patterns.is_match(path) || self.expressions.iter().any(|regex| regex.is_match(path))
     }
 
     /// Picks the files that come back.
@@ -120,7 +140,7 @@ impl Wanted {
             let Some(destination) = Destination::of(path) else {
                 continue;
             };
-            let named = destination.origin == Origin::OutputDir || self.patterns.is_match(&destination.path);
+            let named = destination.origin == Origin::OutputDir || self.is_match(&destination.path);
             if !named && !self.all {
                 continue;
             }
@@ -296,7 +316,7 @@ mod tests {
             let required: Vec<String> = required.iter().map(|p| (*p).to_owned()).collect();
             missing(&required, &files).unwrap().cloned()
         };
-        assert_eq!(first(&["*.txt", "**/*.csv"]), None);
+        assert_eq!(first(&["*.txt", "**/*.csv", "regex:d/b[.].*"]), None);
         assert_eq!(first(&["*.txt", "*.csv", "*.md"]).as_deref(), Some("*.csv"));
         assert_eq!(first(&[]), None);
     }
@@ -336,11 +356,20 @@ mod tests {
             ["out/any", "out/d/deep", "work/a.txt", "work/d/e/f.txt"]
         );
         assert_eq!(picks(&["[[]x].txt"]), ["out/any", "out/d/deep", "work/[x].txt"]);
+        assert_eq!(
+            picks(&[r"regex:d/.*\.txt"]),
+            ["out/any", "out/d/deep", "work/d/a.txt", "work/d/e/f.txt"]
+        );
+        assert_eq!(
+            picks(&["regex:a|b"]),
+            ["out/any", "out/d/deep"],
+            "a whole path is meant"
+        );
     }
 
     #[test]
     fn a_bad_pattern_is_refused_by_name() {
-        for pattern in ["", "/abs", "../up", "a[", "{a"] {
+        for pattern in ["", "/abs", "../up", "a[", "{a", "regex:(", "regex:a{9999}{9999}"] {
             let error = select(&[pattern], &Listing::default()).unwrap_err();
             assert!(error.contains("outputFiles"), "{error}");
         }

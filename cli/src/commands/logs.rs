@@ -35,7 +35,7 @@ pub(crate) async fn logs(arguments: &args::Logs, ui: &mut dyn Ui) -> Result<Ende
             let reports: Vec<Report> = lines
                 .into_iter()
                 .filter(|line| wanted(&line.task))
-                .map(|line| Report::Log(report::of_line(line)))
+                .filter_map(|line| report::of_line(line).map(Report::Log))
                 .collect();
             ui.show(&reports);
         }

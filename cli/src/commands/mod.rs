@@ -4,6 +4,7 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod kill;
 pub(crate) mod logs;
+mod preflight;
 pub(crate) mod ps;
 pub(crate) mod render;
 pub(crate) mod run;

@@ -17,8 +17,9 @@ use crate::files;
 use crate::flow::{self, Flow, ScriptStep};
 use crate::inputs;
 use crate::journal::Attempt;
+use crate::namespace::{self, Folder};
 use crate::plan;
-use crate::scope::Scope;
+use crate::scope::{Scope, before_inputs};
 use crate::session;
 use crate::state::{ExecutionDir, StateDir};
 
@@ -37,14 +38,17 @@ pub(crate) async fn render(arguments: &args::Render, json: bool) -> Result<Ended
     {
         return Err(no_such_task(id, &ids));
     }
-    let given = inputs::resolve(&flow.inputs, &inputs::parse(&arguments.inputs)?)?;
-    let folder = StateDir::open()?.execution(&format!("render-{}", std::process::id()));
+    let given = inputs::parse(&arguments.inputs)?;
+    let given = inputs::resolve(&flow.inputs, &given, &renderer, before_inputs(&flow))?;
+    let state = StateDir::open()?;
+    let folder = state.execution(&format!("render-{}", std::process::id()));
     folder.create()?;
     let stored = inputs::store(&given, &folder)?;
     let preview = Preview {
         scope: Scope::new(&flow, "render", crate::journal::now(), &stored, &folder),
         access: access(arguments, &flow)?,
         server: arguments.server,
+        namespace: namespace::of(&flow, arguments.namespace_files.as_deref(), &state)?,
         flow: &flow,
         renderer: &renderer,
         runner: &runner,
@@ -90,6 +94,7 @@ struct Preview<'a> {
     scope: Scope,
     access: Access,
     server: bool,
+    namespace: Folder,
     flow: &'a Flow,
     renderer: &'a Renderer,
     runner: &'a Runner,
@@ -117,7 +122,7 @@ impl Preview<'_> {
         let layout = self.runner.layout(&target.config, &names.id()).await.map_err(failed)?;
         let mut scope = self.scope.for_task(id, &names.task_run(), 1, &crate::at::At::default());
         scope.directories(&layout.working_dir, &layout.output_dir);
-        let planned = plan::plan(self.flow, declared, &names, &scope, self.renderer)?;
+        let planned = plan::plan(self.flow, declared, &names, &scope, &self.namespace, self.renderer)?;
         let inputs = self.folder.task_inputs(id, 1);
         files::stage(&planned.files, &inputs)?;
         let render = |target: Target| {

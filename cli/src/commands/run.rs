@@ -1,28 +1,21 @@
 //! `podrun run` and `podrun attach`.
 
-use std::path::Path;
-
-use podrun_host::Runner;
-
 use crate::args;
-use crate::at::At;
-use crate::commands::schema::describe;
-use crate::document::{Node, Problem, Problems};
-use crate::engine::{self, Parts, names, resume, target};
+use crate::commands::preflight::{Start, preflight};
+use crate::document::listed;
+use crate::engine::{self, Parts, resume};
 use crate::error::{Ended, Error, named};
 use crate::expression::Renderer;
 use crate::flow::Flow;
-use crate::inputs::{self, Input, InputValue, StoredInput, StoredValue};
-use crate::interrupt::Interrupts;
-use crate::journal::{Attempt, Execution, Journal, NewExecution, Settings, State, now};
+use crate::inputs;
+use crate::journal::{Execution, Journal, NewExecution, Settings, State};
 use crate::lock::{Claim, holder};
-use crate::plan;
+use crate::namespace;
 use crate::redact::Redactor;
 use crate::report::Report;
-use crate::scope::Scope;
+use crate::scope::before_inputs;
 use crate::session;
-use crate::state::{ExecutionDir, StateDir};
-use crate::types::check::{REFUSED, unknown_property};
+use crate::state::StateDir;
 use crate::ui::Ui;
 
 /// `podrun run`.
@@ -42,7 +35,10 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
         session::same_flow(&flow, &execution)?;
         // Without any `-i` the stored values are meant.
         if !given.is_empty() {
-            inputs::same(&inputs::resolve(&flow.inputs, &given)?, &execution.inputs)?;
+            let varying = inputs::varying(&flow.inputs, &given);
+            let mut inputs = inputs::resolve(&flow.inputs, &given, &renderer, before_inputs(&flow))?;
+            inputs.retain(|input| !varying.contains(&input.id));
+            inputs::same(&inputs, &execution.inputs)?;
         }
         return go_on(
             execution,
@@ -55,15 +51,25 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
         )
         .await;
     }
-    let inputs = inputs::resolve(&flow.inputs, &given)?;
+    let inputs = inputs::resolve(&flow.inputs, &given, &renderer, before_inputs(&flow))?;
     let runner = session::load_runner(settings.runner.as_deref()).await?;
     let id = match &arguments.execution_id {
         Some(id) => id.clone(),
         None => new_id()?,
     };
     let folder = state.execution(&id);
-    known_names(&flow, &runner, &arguments.flow).await?;
-    preflight(&flow, &renderer, &runner, &settings, &id, &inputs, &folder).await?;
+    let namespace = namespace::of(&flow, settings.namespace_files.as_deref(), &state)?;
+    let start = Start {
+        flow: &flow,
+        renderer: &renderer,
+        runner: &runner,
+        settings: &settings,
+        id: &id,
+        inputs: &inputs,
+        folder: &folder,
+        namespace: &namespace,
+    };
+    preflight(start).await?;
 
     folder.create()?;
     let claim = Claim::take(&folder.lock(), &id)?;
@@ -86,19 +92,22 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
     };
     journal.begin(&new)?;
     ui.show(&[begins(&id, &flow, false)]);
+    ui.show(&without_effect(&flow));
     for other in others {
         ui.show(&[unfinished_warning(&other, &state)]);
     }
     let execution = session::execution(&journal, &id)?;
-    let result = drive(
-        &execution,
-        &flow,
-        (&renderer, &redactor),
-        &folder,
-        &runner,
-        &mut journal,
+    let result = engine::drive(Parts {
+        flow: &flow,
+        renderer: &renderer,
+        redactor: &redactor,
+        execution: &execution,
+        folder: &folder,
+        namespace: &namespace,
+        runner: &runner,
+        journal: &mut journal,
         ui,
-    )
+    })
     .await;
     drop(claim);
     result
@@ -131,7 +140,7 @@ async fn go_on(
     mut execution: Execution,
     settings: Settings,
     flow: &Flow,
-    rendering: (&Renderer, &Redactor),
+    (renderer, redactor): (&Renderer, &Redactor),
     state: &StateDir,
     journal: &mut Journal,
     ui: &mut dyn Ui,
@@ -144,35 +153,24 @@ async fn go_on(
         journal.set_settings(&execution.id, &settings)?;
         execution.settings = settings;
     }
+    let namespace = namespace::of(flow, execution.settings.namespace_files.as_deref(), state)?;
     // Whoever drove it before may have changed it until the claim was ours.
     execution.state = session::execution(journal, &execution.id)?.state;
     ui.show(&[begins(&execution.id, flow, true)]);
-    let result = drive(&execution, flow, rendering, &folder, &runner, journal, ui).await;
-    drop(claim);
-    result
-}
-
-async fn drive(
-    execution: &Execution,
-    flow: &Flow,
-    (renderer, redactor): (&Renderer, &Redactor),
-    folder: &ExecutionDir,
-    runner: &Runner,
-    journal: &mut Journal,
-    ui: &mut dyn Ui,
-) -> Result<Ended, Error> {
-    let mut interrupts = Interrupts::listen(ui.can_ask())?;
-    let parts = Parts {
+    let result = engine::drive(Parts {
         flow,
         renderer,
         redactor,
-        execution,
-        folder,
-        runner,
+        execution: &execution,
+        folder: &folder,
+        namespace: &namespace,
+        runner: &runner,
         journal,
         ui,
-    };
-    engine::drive(parts, &mut interrupts).await
+    })
+    .await;
+    drop(claim);
+    result
 }
 
 fn begins(id: &str, flow: &Flow, resumed: bool) -> Report {
@@ -182,6 +180,21 @@ fn begins(id: &str, flow: &Flow, resumed: bool) -> Report {
         namespace: flow.namespace.clone(),
         resumed,
         resume: resume(id),
+    }
+}
+
+/// What the flow asks for in vain.
+fn without_effect(flow: &Flow) -> Vec<Report> {
+    let scripts = flow.scripts();
+    let tasks = scripts.iter().filter(|task| task.script.warning_on_std_err);
+    let ids: Vec<&str> = tasks.map(|task| task.step.id.as_str()).collect();
+    let message = format!(
+        "`warningOnStdErr` has no effect, in {}: Kubernetes does not tell the two streams of a script apart",
+        listed(&ids)
+    );
+    match ids.is_empty() {
+        true => Vec::new(),
+        false => vec![Report::Warning { message }],
     }
 }
 
@@ -216,95 +229,4 @@ fn new_id() -> Result<String, Error> {
         .filter_map(|byte| LETTERS.get(usize::from(byte % 32)))
         .map(|letter| char::from(*letter))
         .collect())
-}
-
-/// Refuse names that the runner does not know, before anything is created.
-async fn known_names(flow: &Flow, runner: &Runner, file: &Path) -> Result<(), Error> {
-    let described = describe(runner).await?;
-    let mut problems = Vec::new();
-    for declared in flow.scripts() {
-        let owner = format!("`taskRunner` of task `{}`", declared.step.id);
-        problems.extend(unknown_names(&described.task_schema, &declared.script.options, &owner));
-        if let Some(config) = &declared.script.config {
-            let owner = format!("`taskRunner.config` of task `{}`", declared.step.id);
-            problems.extend(unknown_names(&described.config_schema, config, &owner));
-        }
-    }
-    Ok(Problems::or(problems, file, ())?)
-}
-
-/// Refuse, before anything is created, what can be known to fail: configs that the runner refuses, and tasks that cannot be rendered. Tasks that use another task's outputs are looked at when they begin.
-async fn preflight(
-    flow: &Flow,
-    renderer: &Renderer,
-    runner: &Runner,
-    settings: &Settings,
-    id: &str,
-    inputs: &[Input],
-    folder: &ExecutionDir,
-) -> Result<(), Error> {
-    let stored: Vec<StoredInput> = inputs.iter().map(preview).collect();
-    let mut scope = Scope::new(flow, id, now(), &stored, folder);
-    for input in inputs {
-        if let InputValue::File(path) = &input.value {
-            scope.found_at(&input.id, path);
-        }
-    }
-    scope.label(flow, renderer)?;
-    for declared in flow.scripts() {
-        if declared.script.uses_outputs(&declared.step.id) {
-            continue;
-        }
-        let failed = |source| Error::Runner {
-            task: Some(declared.step.id.clone()),
-            source,
-        };
-        let attempt = Attempt {
-            execution: id.to_owned(),
-            task: declared.step.id.clone(),
-            number: 1,
-        };
-        let names = names(&attempt);
-        let target = target(declared, &scope, renderer, &settings.access)?;
-        runner.connect(&target.config).await.map_err(failed)?;
-        let layout = runner.layout(&target.config, &names.id()).await.map_err(failed)?;
-        let mut scope = scope.for_task(&declared.step.id, &names.task_run(), 1, &At::default());
-        scope.directories(&layout.working_dir, &layout.output_dir);
-        let mut task = plan::plan(flow, declared, &names, &scope, renderer)?.task;
-        // Rendering checks options and patterns. It has no inputs to look at, and only a refusal counts.
-        task.inputs.clear();
-        if let Err(source @ podrun_host::Error::InvalidArgument(_)) = runner.render(&target, &task, None, false).await {
-            return Err(failed(source));
-        }
-    }
-    Ok(())
-}
-
-/// An input as it will be stored; planning looks at no content.
-fn preview(input: &Input) -> StoredInput {
-    let value = match &input.value {
-        InputValue::Plain(value) => StoredValue::Plain(value.clone()),
-        InputValue::File(_) => StoredValue::File {
-            size: 0,
-            sha256: String::new(),
-            executable: false,
-        },
-    };
-    StoredInput {
-        id: input.id.clone(),
-        value,
-    }
-}
-
-/// Names that a JSON Schema's properties do not have. The runner checks everything else.
-fn unknown_names(schema: &str, node: &Node, owner: &str) -> Vec<Problem> {
-    let schema: serde_json::Value = serde_json::from_str(schema).unwrap_or_default();
-    let Some(properties) = schema.get("properties").and_then(serde_json::Value::as_object) else {
-        return Vec::new();
-    };
-    let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-    let unknown = node.entries().iter().filter(|(key, value)| !value.is_null() && !known.contains(&key.name.as_str()));
-    unknown
-        .map(|(key, _)| unknown_property(key, owner, &known, schema.get(REFUSED)))
-        .collect()
 }

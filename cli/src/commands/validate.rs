@@ -15,6 +15,7 @@ use crate::error::{Ended, Error, named};
 use crate::expression::{Renderer, is_template};
 use crate::flow::{self, Flow, ScriptStep};
 use crate::journal::Attempt;
+use crate::namespace::Folder;
 use crate::plan;
 use crate::scope::Scope;
 use crate::session;
@@ -113,7 +114,14 @@ impl Validation {
                 &[],
                 &self.state.execution("validate"),
             );
-            match plan::plan(flow, declared, &names(&attempt), &scope, &self.renderer) {
+            match plan::plan(
+                flow,
+                declared,
+                &names(&attempt),
+                &scope,
+                &Folder::default(),
+                &self.renderer,
+            ) {
                 Ok(planned) => task = planned.task,
                 Err(problem) => problems.push(problem),
             }

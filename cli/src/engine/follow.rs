@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use podrun_host::{Event, Level, Outcome, Run, Task};
+use podrun_host::{Event, Level, LogLine, Outcome, Run, Task};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -11,6 +11,7 @@ use super::{Engine, Intent};
 use crate::error::Error;
 use crate::faults::{Point, reach};
 use crate::journal::TaskRun;
+use crate::plan::PREPARED;
 use crate::redact::Redactor;
 use crate::report::{self, Report};
 
@@ -58,6 +59,19 @@ fn hide(redactor: &Redactor, event: &Event) -> Event {
     event
 }
 
+/// Whether a task writes where its `beforeCommands` end.
+fn announces(request: &Task) -> bool {
+    request.command.iter().any(|argument| argument.contains(PREPARED))
+}
+
+/// Lower the level of a line that `beforeCommands` wrote; whether they go on.
+fn prepares(line: &mut LogLine) -> bool {
+    if line.level == Level::Info {
+        line.level = Level::Debug;
+    }
+    !line.message.ends_with(PREPARED)
+}
+
 /// What the runner could not clean up, if it says so after the outcome: only that follows an outcome.
 fn stuck(events: &[Event], ended: bool) -> Option<String> {
     let start = match events.iter().position(|event| matches!(event, Event::Ended(_))) {
@@ -92,6 +106,7 @@ impl Engine<'_> {
         intents.mark_changed();
         let mut leave_by: Option<Instant> = None;
         let mut over = false;
+        let mut preparing = announces(request) && !self.journal.borrow().holds_line(task_run.id, PREPARED)?;
         loop {
             tokio::select! {
                 biased;
@@ -111,7 +126,12 @@ impl Engine<'_> {
                         over = true;
                         break;
                     };
-                    let events: Vec<Event> = batch.events.iter().map(|event| hide(self.redactor, event)).collect();
+                    let mut events: Vec<Event> = batch.events.iter().map(|event| hide(self.redactor, event)).collect();
+                    for event in &mut events {
+                        if let Event::Log(line) = event {
+                            preparing = preparing && prepares(line);
+                        }
+                    }
                     complaint = stuck(&events, ended.is_some()).or(complaint);
                     for event in &events {
                         if let Event::Ended(outcome) = event {

@@ -33,6 +33,7 @@ use crate::expression::Renderer;
 use crate::flow::{Flow, ScriptStep};
 use crate::interrupt::{Interrupts, QUESTION, Wish};
 use crate::journal::{Attempt, Execution, Journal, State};
+use crate::namespace::Folder;
 use crate::plan::{self, Names};
 use crate::redact::Redactor;
 use crate::report::Report;
@@ -62,6 +63,8 @@ pub(crate) struct Engine<'a> {
     redactor: &'a Redactor,
     execution: &'a Execution,
     folder: &'a ExecutionDir,
+    /// The files of the flow's namespace.
+    namespace: &'a Folder,
     runner: &'a Runner,
     journal: RefCell<&'a mut Journal>,
     ui: RefCell<&'a mut dyn Ui>,
@@ -81,19 +84,23 @@ pub(crate) struct Parts<'a> {
     pub(crate) redactor: &'a Redactor,
     pub(crate) execution: &'a Execution,
     pub(crate) folder: &'a ExecutionDir,
+    /// The files of the flow's namespace.
+    pub(crate) namespace: &'a Folder,
     pub(crate) runner: &'a Runner,
     pub(crate) journal: &'a mut Journal,
     pub(crate) ui: &'a mut dyn Ui,
 }
 
 /// Run what is left to run.
-pub(crate) async fn drive(parts: Parts<'_>, interrupts: &mut Interrupts) -> Result<Ended, Error> {
+pub(crate) async fn drive(parts: Parts<'_>) -> Result<Ended, Error> {
+    let mut interrupts = Interrupts::listen(parts.ui.can_ask())?;
     let Parts {
         flow,
         renderer,
         redactor,
         execution,
         folder,
+        namespace,
         runner,
         journal,
         ui,
@@ -106,6 +113,7 @@ pub(crate) async fn drive(parts: Parts<'_>, interrupts: &mut Interrupts) -> Resu
         redactor,
         execution,
         folder,
+        namespace,
         runner,
         journal: RefCell::new(journal),
         ui: RefCell::new(ui),
@@ -116,7 +124,7 @@ pub(crate) async fn drive(parts: Parts<'_>, interrupts: &mut Interrupts) -> Resu
     };
     let result = tokio::select! {
         result = engine.tasks() => result,
-        Err(error) = engine.heed(interrupts) => Err(error),
+        Err(error) = engine.heed(&mut interrupts) => Err(error),
     };
     engine.end(result)
 }

@@ -187,7 +187,7 @@ impl Engine<'_> {
             source,
         })?;
         scope.directories(&layout.working_dir, &layout.output_dir);
-        let mut planned = plan::plan(self.flow, declared, &names, &scope, self.renderer)?;
+        let mut planned = plan::plan(self.flow, declared, &names, &scope, self.namespace, self.renderer)?;
         if declared.script.outputs.iter().any(|output| output.required) {
             let described = self.runner.describe().await;
             let described = described.map_err(|source| Error::Runner {

@@ -5,7 +5,7 @@ use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
 use super::Engine;
-use crate::at::{At, Round, text};
+use crate::at::{At, Round, task_of, text};
 use crate::error::{Ended, Error};
 use crate::expression::{Text, truthy};
 use crate::flow::model::{Body, Kind, ScriptStep, Step, Values};
@@ -45,13 +45,21 @@ impl Engine<'_> {
     ) -> Result<Ended, Error> {
         let mut result = tasks.await;
         let error = match &result {
-            Ok(Ended::Failed) => Some(json!({"message": self.failed.borrow().last()})),
-            Err(error) if error.is_flows_fault() => Some(json!({"message": crate::error::message(error)})),
+            Ok(Ended::Failed) => {
+                let failed = self.failed.borrow();
+                let last = failed.last().map(String::as_str).unwrap_or_default();
+                let task = task_of(last.split(' ').next().unwrap_or_default());
+                Some(json!({"message": last, "taskId": task}))
+            }
+            Err(error) if error.is_flows_fault() => {
+                Some(json!({"message": crate::error::message(error), "taskId": null}))
+            }
             Ok(Ended::Cancelled | Ended::Detached) | Err(_) => return result,
             Ok(Ended::Succeeded | Ended::Warned) => None,
         };
         if let Some(error) = error {
-            let end = self.list(errors, &at.after(error)).await?;
+            let logs = self.journal.borrow().errors(&self.execution.id)?;
+            let end = self.list(errors, &at.after(error, logs)).await?;
             result = result.map(|ended| ended.max(end));
         }
         if matches!(result, Ok(Ended::Cancelled | Ended::Detached)) {
@@ -73,16 +81,27 @@ impl Engine<'_> {
                     self.show(Report::Skipped {
                         task: at.name(&step.id),
                     });
+                    self.scope.borrow_mut().add_state(&step.id, at, "SKIPPED");
                     return Ok(Ended::Succeeded);
                 }
                 Decided::Value(_) => {}
             }
         }
-        let ended = self.kind(step, at).await?;
-        Ok(match ended {
-            Ended::Failed if step.allow_failure => Ended::Warned,
+        let ended = match self.kind(step, at).await {
+            Ok(Ended::Failed) if step.allow_failure => Ok(Ended::Warned),
             ended => ended,
-        })
+        };
+        let state = match &ended {
+            Ok(Ended::Succeeded) => Some("SUCCESS"),
+            Ok(Ended::Warned) => Some("WARNING"),
+            Ok(Ended::Failed) => Some("FAILED"),
+            Err(error) if error.is_flows_fault() => Some("FAILED"),
+            Ok(Ended::Cancelled | Ended::Detached) | Err(_) => None,
+        };
+        if let Some(state) = state {
+            self.scope.borrow_mut().add_state(&step.id, at, state);
+        }
+        ended
     }
 
     async fn kind(&self, step: &Step, at: &At) -> Result<Ended, Error> {
@@ -174,16 +193,7 @@ impl Engine<'_> {
             Values::List(nodes) => {
                 let list = |scope: &crate::scope::Scope| {
                     let renderer = self.renderer.reading(scope.readable());
-                    let render = |text: &str, place: &crate::document::Place| {
-                        let text = Text {
-                            text: text.to_owned(),
-                            place: place.clone(),
-                            what: what(),
-                        };
-                        renderer.render(&text, &scope.values)
-                    };
-                    let mut render = render;
-                    let items = nodes.iter().map(|node| node.to_json_with(&mut render));
+                    let items = nodes.iter().map(|node| renderer.node(node, &what(), &scope.values));
                     Ok(Value::Array(items.collect::<Result<_, _>>()?))
                 };
                 self.decide_by(step, at, "values", list)?

@@ -138,6 +138,23 @@ impl Renderer {
         self.sources.as_ref()
     }
 
+    /// A value with the expressions of its texts replaced. `what` it is to the reader of an error.
+    pub(crate) fn node(
+        &self,
+        node: &crate::document::Node,
+        what: &str,
+        scope: &Map<String, Value>,
+    ) -> Result<Value, Problem> {
+        node.to_json_with(&mut |text, place| {
+            let text = Text {
+                text: text.to_owned(),
+                place: place.clone(),
+                what: what.to_owned(),
+            };
+            self.render(&text, scope)
+        })
+    }
+
     /// The text with its expressions replaced by their values.
     pub(crate) fn render(&self, text: &Text, scope: &Map<String, Value>) -> Result<String, Problem> {
         if !is_template(&text.text) {

@@ -36,16 +36,16 @@ pub(super) const ROOTS: &[(&str, &str)] = &[
         "vars",
         "`variables` of the flow, as written: `render(vars.x)` renders their expressions",
     ),
-    ("flow", "`id`, `namespace`, `revision`"),
+    ("flow", "`id`, `namespace`"),
     ("execution", "`id`, `startDate`, `state`, `originalId`"),
-    ("task", "`id` and `type` of the task"),
+    ("task", "`id` of the task"),
     (
         "taskrun",
-        "`id`, `startDate`, `attemptsCount`, `attempt`; in a `ForEach` also `value`, `iteration`, `parentId`",
+        "`id`, `startDate`, `attemptsCount`, `attempt`; in a `ForEach` also `value`, `iteration`",
     ),
     (
         "parent",
-        "in a `ForEach`: `taskrun.value` and `outputs` of the one around",
+        "in a `ForEach`: `taskrun.value` and `taskrun.iteration` of the one around",
     ),
     ("parents", "in a `ForEach`: all around, the nearest first"),
     ("labels", "labels of the flow and the execution"),
@@ -53,27 +53,39 @@ pub(super) const ROOTS: &[(&str, &str)] = &[
         "envs",
         "variables of the host whose name begins with `ENV_`, in small letters without it: `envs.foo` is `ENV_FOO`",
     ),
-    ("globals", "values that the operator set"),
     (
         "trigger",
         "nothing: executions are started by hand; for `trigger.date ?? now()`",
     ),
     ("workingDir", "the working directory of the script, in the pod"),
     ("outputDir", "a directory whose files come back, in the pod"),
-    ("error", "in the tasks of `errors`: `message`, `taskId`, `stackTrace`"),
-    ("errorLogs", "in the tasks of `errors`: the errors that were logged"),
-    ("tasks", "the `state` of tasks by id"),
+    ("error", "in the tasks of `errors`: `message`, `taskId`"),
+    (
+        "errorLogs",
+        "in the tasks of `errors`: what failed and what was logged as an error, each with `taskId`, `attemptNumber`, `timestamp`, \
+         `level`, `message`",
+    ),
+    (
+        "tasks",
+        "how tasks ended, by id: `tasks.t.state` is SUCCESS, WARNING, FAILED or SKIPPED; in a `ForEach` `tasks.t[value].state`",
+    ),
 ];
 
 /// Names that are fixed, by root.
 const CHILDREN: &[(&str, &[&str])] = &[
-    ("flow", &["id", "namespace", "revision", "tenantId"]),
+    ("flow", &["id", "namespace"]),
     ("execution", &["id", "startDate", "state", "originalId"]),
-    ("task", &["id", "type"]),
+    ("task", &["id"]),
     ("taskrun", &["id", "startDate", "attemptsCount", "attempt"]),
-    ("error", &["message", "taskId", "stackTrace"]),
+    ("error", &["message", "taskId"]),
 ];
-const EACH: [&str; 3] = ["value", "iteration", "parentId"];
+const EACH: [&str; 2] = ["value", "iteration"];
+
+/// Names that other systems have, and what to use instead.
+const LEFT_OUT: [(&str, &str); 1] = [(
+    "globals",
+    "use `kv('NAME')`, with values from the file given with `--kv`, or `vars`",
+)];
 
 /// How many names an error lists.
 const MOST_LISTED: usize = 12;
@@ -86,6 +98,9 @@ pub(super) fn root(name: &str) -> Result<(), String> {
     let roots: Vec<&str> = ROOTS.iter().map(|(root, _)| *root).collect();
     if roots.contains(&name) {
         return Ok(());
+    }
+    if let Some((_, instead)) = LEFT_OUT.iter().find(|(left_out, _)| *left_out == name) {
+        return Err(format!("an expression has no `{name}`: {instead}"));
     }
     Err(match nearest(name, &roots) {
         Some(near) => format!("an expression has no `{name}`: did you mean `{near}`?"),
@@ -102,7 +117,6 @@ pub(super) fn absent(name: &str) -> String {
         "workingDir" | "outputDir" => "it is there in tasks with a script only",
         "task" | "taskrun" => "it is there in tasks only",
         "envs" => "set variables whose name begins with `ENV_`",
-        "globals" => "the operator set none",
         "vars" => "the flow has no `variables`",
         _ => "it has no value at this place",
     };

@@ -197,6 +197,8 @@ pub(crate) struct Script {
     pub(crate) before: Vec<Text>,
     pub(crate) interpreter: Vec<Text>,
     pub(crate) fail_fast: bool,
+    /// Asked for, and not to be had.
+    pub(crate) warning_on_std_err: bool,
     pub(crate) env: Vec<(String, Text)>,
     pub(crate) inputs: InputFiles,
     pub(crate) namespace_files: Option<NamespaceFiles>,

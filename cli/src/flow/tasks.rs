@@ -10,6 +10,8 @@ use super::values::{Ids, one_or_many, owner, pairs};
 use crate::defaults::{self, PluginDefault};
 use crate::document::typed::{self, named, text_of};
 use crate::document::{Node, Problem, Value, listed};
+use crate::expression::{Text, is_template};
+use crate::patterns::Pattern;
 use crate::types::check::check;
 use crate::types::common::{Common, RetryKind, Tasks};
 use crate::types::control::{Ends, ForEach, If, Inner, Parallel, Switch};
@@ -258,6 +260,17 @@ impl Reader<'_> {
                 .map(|node| one_or_many(node, path, owner))
                 .unwrap_or_default()
         };
+        let namespace_files = pod.namespace_files.filter(|files| files.enabled);
+        let namespace_files = namespace_files.map(|files| NamespaceFiles {
+            include: many(&files.include, "namespaceFiles.include"),
+            exclude: many(&files.exclude, "namespaceFiles.exclude"),
+        });
+        for pattern in namespace_files
+            .iter()
+            .flat_map(|files| files.include.iter().chain(&files.exclude))
+        {
+            valid(pattern, Pattern::anywhere)?;
+        }
         Ok(Script {
             language,
             code,
@@ -265,6 +278,7 @@ impl Reader<'_> {
             before: pod.before_commands,
             interpreter: pod.interpreter,
             fail_fast: pod.fail_fast,
+            warning_on_std_err: pod.warning_on_std_err == Some(true),
             env: pod
                 .env
                 .iter()
@@ -272,13 +286,7 @@ impl Reader<'_> {
                 .map(|(name, value)| (name.text, value))
                 .collect(),
             inputs,
-            namespace_files: pod
-                .namespace_files
-                .filter(|files| files.enabled)
-                .map(|files| NamespaceFiles {
-                    include: many(&files.include, "namespaceFiles.include"),
-                    exclude: many(&files.exclude, "namespaceFiles.exclude"),
-                }),
+            namespace_files,
             outputs: outputs.collect::<Result<_, _>>()?,
             options,
             config,
@@ -354,7 +362,7 @@ fn part<'a, T: Deserialize<'a>>(node: &'a Node, owner: &'a str) -> Result<T, Pro
     typed::read(node, owner)
 }
 
-fn required_text(node: &Node, path: &str, owner: &str) -> Result<crate::expression::Text, Problem> {
+fn required_text(node: &Node, path: &str, owner: &str) -> Result<Text, Problem> {
     let what = named(path, owner);
     let message = format!("{what} must be text, not {}", node.kind());
     text_of(node, what).ok_or_else(|| Problem::new(&node.place, message))
@@ -414,6 +422,23 @@ fn read_retry(task: &Node, owner: &str, retry: &types::common::Retry) -> Result<
 }
 
 fn output_pattern(item: &Node, path: &str, owner: &str) -> Result<OutputPattern, Problem> {
+    let output = read_pattern(item, path, owner)?;
+    valid(&output.pattern, Pattern::new)?;
+    Ok(output)
+}
+
+/// A problem with a pattern that needs no values to be wrong.
+fn valid(pattern: &Text, read: impl Fn(&str) -> Result<Pattern, String>) -> Result<(), Problem> {
+    if is_template(&pattern.text) {
+        return Ok(());
+    }
+    read(&pattern.text).map(|_| ()).map_err(|reason| {
+        let message = format!("{}: pattern `{}` {reason}", pattern.what, pattern.text.escape_debug());
+        Problem::new(&pattern.place, message)
+    })
+}
+
+fn read_pattern(item: &Node, path: &str, owner: &str) -> Result<OutputPattern, Problem> {
     if !matches!(item.value, Value::Map(_)) {
         return Ok(OutputPattern {
             pattern: required_text(item, path, owner)?,

@@ -53,6 +53,9 @@ pub(crate) struct Settings {
     pub(crate) secrets: Option<PathBuf>,
     #[serde(default)]
     pub(crate) kv: Option<PathBuf>,
+    /// The folder with those of the files of namespaces, if one was named.
+    #[serde(default)]
+    pub(crate) namespace_files: Option<PathBuf>,
     pub(crate) access: Access,
 }
 

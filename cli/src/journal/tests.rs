@@ -14,6 +14,7 @@ fn settings() -> Settings {
         outputs: None,
         secrets: Some("/s.yaml".into()),
         kv: None,
+        namespace_files: None,
         access: Access::None,
     }
 }

@@ -69,6 +69,12 @@ pub(super) fn fail_fast(program: &str) -> Option<&'static str> {
     }
 }
 
+/// True for programs in which `echo 'x'` writes x.
+pub(super) fn announces(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    is_shell(program) || ["pwsh", "powershell"].contains(&name)
+}
+
 /// True for programs that read POSIX shell.
 pub(super) fn is_shell(program: &str) -> bool {
     let name = program.rsplit('/').next().unwrap_or(program);

@@ -47,14 +47,58 @@ fn planned(kind: &str, task: &str) -> Result<Planned, String> {
     };
     let mut scope = scope.for_task("t", &names.task_run(), 1, &At::default());
     scope.directories("/podrun/work", "/podrun/out");
-    let mut planned = plan(&flow, *flow.scripts().last().unwrap(), &names, &scope, &renderer)
-        .map_err(|problem| problem.to_string())?;
+    let mut planned = plan(
+        &flow,
+        *flow.scripts().last().unwrap(),
+        &names,
+        &scope,
+        &namespace(),
+        &renderer,
+    )
+    .map_err(|problem| problem.to_string())?;
     for file in &mut planned.files {
         if let Content::File(path) = &mut file.content {
             *path = path.strip_prefix(dir.path()).unwrap().to_owned();
         }
     }
     Ok(planned)
+}
+
+/// The files of the flow's namespace.
+fn namespace() -> Folder {
+    let file = |path: &str| crate::namespace::File {
+        path: path.to_owned(),
+        source: format!("/namespace/{path}").into(),
+        executable: path == "run.sh",
+    };
+    Folder {
+        files: ["a.py", "d/b.py", "d/c.txt", "run.sh"].map(file).to_vec(),
+    }
+}
+
+#[test]
+fn files_of_the_namespace_lie_behind_the_tasks_own() {
+    let paths = |wanted: &str, inputs: &str| {
+        let task = format!("commands: [a]\nnamespaceFiles: {wanted}\ninputFiles: {inputs}");
+        let planned = planned(&format!("{SHELL}.Commands"), &task).unwrap();
+        let files = planned.files.into_iter();
+        files
+            .map(|file| match file.content {
+                Content::Foreign(_) => format!("{} {:o}", file.path, file.mode),
+                _ => format!("own {}", file.path),
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        paths("{}", "{}"),
+        ["a.py 644", "d/b.py 644", "d/c.txt 644", "run.sh 755"]
+    );
+    assert!(paths("{enabled: false}", "{}").is_empty());
+    assert_eq!(paths("{include: '*.py', exclude: [a.py]}", "{}"), ["d/b.py 644"]);
+    assert_eq!(paths("{include: ['regex:d/.*']}", "{}"), ["d/b.py 644", "d/c.txt 644"]);
+    // One of the task's own wins, and so does a file of its own where the namespace has a folder.
+    assert_eq!(paths("{include: 'a.py'}", "{a.py: x}"), ["own a.py"]);
+    assert_eq!(paths("{include: 'd/**'}", "{d: x}"), ["own d"]);
 }
 
 /// What the first task gave back: a value, and files of the same name from both directories.
@@ -102,7 +146,7 @@ fn commands_become_one_shell_script() {
     )
     .unwrap()
     .task;
-    let script = "set -e\npwd\necho \"$$ some text\"\ncd /podrun/work; ls /podrun/out";
+    let script = "set -e\npwd\necho '##kestra:log:info##'\necho \"$$ some text\"\ncd /podrun/work; ls /podrun/out";
     assert_eq!(task.command, ["/bin/sh", "-c", script]);
     assert_eq!(
         task.env,
@@ -233,8 +277,8 @@ fn refused_input_names() {
 fn refused_values() {
     insta::assert_snapshot!(refusal("commands: [a]\ninputFiles: {a: 'podrun:///inputs/other'}"), @"flow.yaml:12:21: `inputFiles.a` of task `t` names `podrun:///inputs/other`, which is no file of this execution");
     insta::assert_snapshot!(refusal("commands: [a, 'cat {{ inputs.file }}']"), @"flow.yaml:11:19: `commands[1]` of task `t` uses the file `podrun:///inputs/file` as text: list it in `inputFiles`, and use its name there");
-    insta::assert_snapshot!(refusal("commands: [a]\noutputFiles: [/out/*.txt]"), @"flow.yaml:12:19: `outputFiles[0]` of task `t`: pattern `/out/*.txt` is absolute: write it relative to the working directory");
-    insta::assert_snapshot!(refusal("commands: [a]\noutputFiles: ['a/../*']"), @"flow.yaml:12:19: `outputFiles[0]` of task `t`: pattern `a/../*` climbs out of the working directory: remove `..`");
+    insta::assert_snapshot!(refusal("commands: [a]\noutputFiles: [/out/*.txt]"), @"flow.yaml:12:19: `outputFiles[0]` of task `t`: pattern `/out/*.txt` is absolute: write it relative to the folder");
+    insta::assert_snapshot!(refusal("commands: [a]\noutputFiles: ['a/../*']"), @"flow.yaml:12:19: `outputFiles[0]` of task `t`: pattern `a/../*` climbs out of the folder: remove `..`");
     insta::assert_snapshot!(refusal("commands: [a]\ntimeout: 5 min"), @"flow.yaml:12:14: `timeout` of task `t` is no duration of fixed length: write an ISO 8601 duration such as `PT5M` or `PT1H30M`");
     insta::assert_snapshot!(refusal("commands: [a]\ntimeout: PT0S"), @"flow.yaml:12:14: `timeout` of task `t` is `PT0S`, which is not between one second and 136 years: write for example `PT5M` or `PT1H30M`");
     insta::assert_snapshot!(refusal("commands: [a]\nenv: {A=B: x}"), @"flow.yaml:12:16: `env.A=B` of task `t`: `A=B` cannot name an environment variable");

@@ -18,7 +18,7 @@ pub(crate) struct Pod {
     /// Where and how the pod runs.
     #[schemars(with = "Option<RunnerReference>")]
     pub(crate) task_runner: Option<Node>,
-    /// Commands to run before the script, in the same shell. What they write is logged as debug.
+    /// Commands to run before the script, in the same shell. What they write is logged as debug, where the interpreter is a shell.
     #[serde(default)]
     pub(crate) before_commands: Vec<Text>,
     /// The program that gets the commands as its last argument.
@@ -36,7 +36,8 @@ pub(crate) struct Pod {
     /// every other value is the content.
     #[schemars(with = "Option<InputFiles>")]
     pub(crate) input_files: Option<Node>,
-    /// Files of the namespace for the working directory; `inputFiles` of the same name win.
+    /// Files of the flow's namespace for the working directory: those below `NAMESPACE` in the folder of `--namespace-files`, links
+    /// aside. `inputFiles` of the same name win.
     pub(crate) namespace_files: Option<NamespaceFiles>,
     /// Patterns of files in the working directory that come back: `*`, `**`, `?`, `[..]`, `{a,b}`, or `regex:` and a regular
     /// expression. What matches nothing is left out, unless it is written as `{pattern: ..., required: true}`.
@@ -47,10 +48,8 @@ pub(crate) struct Pod {
     #[serde(default, rename = "targetOS")]
     #[expect(dead_code, reason = "there is one")]
     pub(crate) target_os: TargetOs,
-    /// Without effect: Kubernetes does not tell the two streams of a script apart.
-    #[serde(default = "yes")]
-    #[expect(dead_code, reason = "the streams cannot be told apart")]
-    pub(crate) warning_on_std_err: bool,
+    /// Without effect, which a run says: Kubernetes does not tell the two streams of a script apart.
+    pub(crate) warning_on_std_err: Option<bool>,
 }
 
 fn yes() -> bool {
@@ -90,7 +89,7 @@ pub(crate) struct NamespaceFiles {
     /// Whether they are wanted.
     #[serde(default = "yes")]
     pub(crate) enabled: bool,
-    /// Patterns of files to bring; a bare name means that name in any folder. Default: all.
+    /// Patterns of files to bring, as in `outputFiles`; one without `/` means that name in any folder. Default: all.
     #[schemars(with = "Option<OneOrMany>")]
     pub(crate) include: Option<Node>,
     /// Patterns of files to leave out.

@@ -53,7 +53,6 @@ fn explain_is_a_table_for_people() {
       taskRunner.delete             true                                   built-in
       taskRunner.waitUntilRunning   PT10M                                  built-in
       type                          io.kestra.plugin.scripts.shell.Script  task flow.yaml:6:11
-      warningOnStdErr               true                                   built-in
     "#);
     let error = sandbox.podrun(&["explain", "flow.yaml", "t2"]).expect(2).error;
     insta::assert_snapshot!(error, @"error: the flow has no task `t2`: did you mean `t1`?");

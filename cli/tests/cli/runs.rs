@@ -370,3 +370,89 @@ tasks:
     );
     assert_eq!(resumed.code, Some(0), "{}", resumed.error);
 }
+
+#[test]
+fn files_of_the_namespace_come_from_its_folder_and_are_copies() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "flow.yaml",
+        "id: f\nnamespace: company.team\ntasks:\n  - id: t1\n    type: io.kestra.plugin.scripts.shell.Script\n    \
+         containerImage: busybox\n    taskRunner: {config: {masterUrl: 'https://ok'}}\n    namespaceFiles: {include: '*.txt'}\n    \
+         script: |\n      copy d/a.txt out.txt\n      say 1\n      wait\n",
+    );
+    let write = |root: &str, text: &str| {
+        let folder = sandbox.path(root).join("company.team/d");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("a.txt"), text).unwrap();
+        std::fs::write(folder.join("b.py"), text).unwrap();
+        folder.join("a.txt")
+    };
+    let named = write("files", "one");
+    write("state/namespaces", "two");
+    let mut run = sandbox.start(&["run", "flow.yaml", "--execution-id", "x", "--namespace-files", "files"]);
+    run.await_line("line 1");
+    std::fs::write(named, "changed").unwrap();
+    sandbox.let_go("x", "t1");
+    run.wait().expect(0);
+    let folder = sandbox.path("state/executions/x/tasks/t1.1");
+    assert_eq!(
+        std::fs::read_to_string(folder.join("outputs/work/out.txt")).unwrap(),
+        "one"
+    );
+    assert_eq!(std::fs::read_to_string(folder.join("inputs/d/a.txt")).unwrap(), "one");
+    assert!(!folder.join("inputs/d/b.py").exists(), "nobody asked for it");
+    // Without an option those in the state folder are meant.
+    let mut run = sandbox.start(&["run", "flow.yaml", "--execution-id", "y"]);
+    run.await_line("line 1");
+    sandbox.let_go("y", "t1");
+    run.wait().expect(0);
+    let copied = sandbox.path("state/executions/y/tasks/t1.1/outputs/work/out.txt");
+    assert_eq!(std::fs::read_to_string(copied).unwrap(), "two");
+}
+
+#[test]
+fn what_runs_before_is_logged_as_debug_also_by_a_later_call() {
+    let sandbox = Sandbox::new();
+    let flow = |before: &str, script: &str| {
+        let text = format!(
+            "id: f\nnamespace: n\ntasks:\n  - id: t1\n    type: io.kestra.plugin.scripts.shell.Commands\n    containerImage: \
+             busybox\n    taskRunner: {{config: {{masterUrl: 'https://ok'}}}}\n    warningOnStdErr: true\n    beforeCommands: \
+             {before}\n    commands: {script}\n"
+        );
+        sandbox.write("flow.yaml", &text);
+    };
+    let levels = |id: &str| {
+        let logs = sandbox.podrun(&["logs", id, "--json"]).expect(0).reports();
+        let level = |line: &serde_json::Value| format!("{} {}", line["level"], line["message"]).replace('"', "");
+        logs.iter().map(level).collect::<Vec<_>>()
+    };
+    flow("[say 1, wait, say 1]", "[say 2]");
+    let mut run = sandbox.start(&["run", "flow.yaml", "--execution-id", "x"]);
+    run.await_line("line 1");
+    run.signal("TERM");
+    let run = run.wait().expect(75);
+    assert_eq!(
+        run.error.matches("`warningOnStdErr` has no effect, in `t1`").count(),
+        1,
+        "{}",
+        run.error
+    );
+    sandbox.let_go("x", "t1");
+    let run = sandbox.podrun(&["attach", "x"]).expect(0);
+    assert!(!run.error.contains("warningOnStdErr"), "{}", run.error);
+    assert_eq!(
+        levels("x"),
+        ["debug line 1", "debug line 1", "info line 1", "info line 2"]
+    );
+    flow("[say 1]", "[say 2, wait, say 1]");
+    let mut run = sandbox.start(&["run", "flow.yaml", "--execution-id", "y"]);
+    run.await_line("line 2");
+    run.signal("TERM");
+    run.wait().expect(75);
+    sandbox.let_go("y", "t1");
+    sandbox.podrun(&["attach", "y"]).expect(0);
+    assert_eq!(
+        levels("y"),
+        ["debug line 1", "info line 1", "info line 2", "info line 1"]
+    );
+}

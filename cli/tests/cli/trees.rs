@@ -340,3 +340,68 @@ tasks:
         }
     }
 }
+
+#[test]
+fn tasks_of_errors_see_what_failed_and_how_the_others_ended() {
+    let sandbox = flow(
+        "
+tasks:
+  - {id: fine, TYPE log.Log, message: fine}
+  - {id: loud, TYPE log.Log, message: careful, level: ERROR}
+  - {id: skipped, TYPE log.Log, message: no, runIf: '{{ false }}'}
+  - id: each
+    TYPE flow.ForEach
+    values: [0, 3]
+    tasks:
+      - {id: t, SCRIPT, script: 'exit {{ taskrun.value }}', allowFailure: true}
+  - {id: bad, SCRIPT, script: exit 4}
+errors:
+  - {id: of, TYPE log.Log, message: 'of {{ error.taskId }}: {{ error.message }}'}
+  - {id: states, TYPE log.Log, message: \"{{ tasks.fine.state }} {{ tasks.skipped.state }} {{ tasks.t[0].state }} {{ tasks.t[3].state }} \
+     {{ tasks.each.state }} {{ tasks.bad.state }} {{ tasks.never.state ?? 'none' }}\"}
+  - {id: logs, TYPE log.Log, message: \"{{ errorLogs() | jq('.[] | .taskId + \\\":\\\" + .message') | join(', ') }} of {{ errorLogs | length }}\"}
+finally:
+  - {id: last, TYPE log.Log, message: 'in the end {{ tasks.bad.state }}'}
+",
+    );
+    let run = sandbox.podrun(&RUN).expect(1);
+    let logs = logs(&sandbox);
+    let expected = [
+        "of | of bad: bad (exit-code)",
+        "states | SUCCESS SKIPPED SUCCESS WARNING WARNING FAILED none",
+        "t:the script ended with exit code 3",
+        "loud:careful of 3",
+        "bad:the script ended with exit code 4",
+        "last | in the end FAILED",
+    ];
+    for text in expected {
+        assert!(logs.contains(text), "no `{text}` in\n{logs}\n{}", run.error);
+    }
+    assert_eq!(logs.matches("of | ").count(), 1, "{logs}");
+}
+
+#[test]
+fn secrets_are_hidden_in_the_lines_of_scripts() {
+    let sandbox = flow("tasks:\n  - {id: t, SCRIPT, script: \"echo '{{ secret('TOKEN') }}'\\nsay 1\"}\n");
+    // `s3cret`
+    let run = finished(sandbox.command(&RUN).env("SECRET_TOKEN", "czNjcmV0")).expect(0);
+    assert!(run.out.contains("t | ***"), "{}", run.out);
+    assert!(!run.out.contains("s3cret"));
+    assert_eq!(logs(&sandbox), "t | ***\nt | line 1\n");
+}
+
+#[test]
+fn what_ends_well_has_no_errors() {
+    let sandbox = flow(
+        "
+tasks:
+  - {id: fine, TYPE log.Log, message: fine}
+errors:
+  - {id: sorry, TYPE log.Log, message: sorry}
+finally:
+  - {id: last, TYPE log.Log, message: at last}
+",
+    );
+    sandbox.podrun(&RUN).expect(0);
+    assert_eq!(logs(&sandbox), "fine | fine\nlast | at last\n");
+}

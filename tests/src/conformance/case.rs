@@ -61,6 +61,22 @@ fn folders(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Copies what is in a folder; the copies are their owner's alone, as files of secrets must be.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let copied = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            fs::create_dir(&copied)?;
+            copy(&path, &copied)?;
+        } else {
+            fs::copy(&path, &copied)?;
+            fs::set_permissions(&copied, fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
+}
+
 /// The repository.
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -98,6 +114,12 @@ impl Case {
     /// # Errors
     /// Tells every difference, with what `podrun` said.
     pub fn run(&self, stage: &Stage) -> Result<()> {
+        let unfilled = self.expectation(None)?;
+        let text = fs::read_to_string(self.folder.join("expect.yaml"))?;
+        if let Some(lack) = stage.lacks(&text, unfilled.account, unfilled.google) {
+            crate::skip(lack);
+            return Ok(());
+        }
         let expected = self.expectation(Some(stage))?;
         let execution = format!("{}-{}", self.name.replace('/', "-"), stage.run);
         let google = expected.google.then(|| stage.google()).transpose()?;
@@ -167,16 +189,7 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     fn new(case: &Case, expected: &'a Expectation, stage: &Stage, execution: &'a str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        for entry in fs::read_dir(&case.folder)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default();
-            if path.is_file() && name != "expect.yaml" {
-                let copy = folder.path().join(name);
-                fs::copy(&path, &copy)?;
-                // Files of secrets must be their owner's alone.
-                fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
-            }
-        }
+        copy(&case.folder, folder.path())?;
         let defaults = case.file(expected.defaults.as_deref(), "defaults.yaml");
         let defaults = match defaults.is_file() {
             true => {
@@ -207,7 +220,9 @@ impl<'a> Call<'a> {
         let mut command = self.podrun.command(arguments);
         // Nothing of the machine's own leads to a cluster.
         command.env("HOME", self.folder.path());
-        if let Ok(cache) = std::env::var("XDG_CACHE_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cache")) {
+        if let Ok(cache) =
+            std::env::var("XDG_CACHE_HOME").or_else(|_| std::env::var("HOME").map(|home| home + "/.cache"))
+        {
             command.env("XDG_CACHE_HOME", cache);
         }
         command.envs(&self.expected.environment);
@@ -239,7 +254,9 @@ impl<'a> Call<'a> {
             let said = String::from_utf8_lossy(&output.stderr);
             let place = format!("refused[{index}]");
             if output.status.code() != Some(2) {
-                differences.0.push(format!("{place}: expected exit 2, found {}: {said}", output.status));
+                differences
+                    .0
+                    .push(format!("{place}: expected exit 2, found {}: {said}", output.status));
             }
             for text in refused.says.iter().filter(|text| !said.contains(text.as_str())) {
                 differences.0.push(format!("{place}: nothing says `{text}`: {said}"));
@@ -269,7 +286,10 @@ impl<'a> Call<'a> {
     /// One call, to its end.
     fn follow(&self, arguments: &[OsString], interrupt: Option<&Interrupt>, seen: &mut Observed) -> Result<()> {
         let mut command = self.command(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let out = BufReader::new(child.stdout.take().context("podrun has no output")?);
         let mut error = child.stderr.take().context("podrun has no errors")?;
@@ -375,7 +395,11 @@ impl<'a> Call<'a> {
 
     /// What the API server makes of the pods when it is only asked.
     fn rendered(&self, differences: &mut Differences) -> Result<()> {
-        let wanted = self.expected.tasks.iter().filter_map(|(name, task)| Some((name, task.pod.as_ref()?)));
+        let wanted = self
+            .expected
+            .tasks
+            .iter()
+            .filter_map(|(name, task)| Some((name, task.pod.as_ref()?)));
         for (name, pod) in wanted {
             let mut arguments: Vec<OsString> = vec!["render".into(), (&self.flow).into(), name.into()];
             arguments.extend(["--server", "--json"].map(Into::into));

@@ -84,11 +84,7 @@ pub(super) fn compare(expected: &Expectation, seen: &Observed) -> Differences {
     }
     if let Some(outputs) = &expected.outputs {
         let found = end["outputs"].clone();
-        out.text(
-            "outputs",
-            &pretty(&Value::Object(outputs.clone())),
-            &pretty(&found),
-        );
+        out.text("outputs", &pretty(&Value::Object(outputs.clone())), &pretty(&found));
     }
     if let Some(order) = &expected.order {
         out.equal("order", order, &seen.order());
@@ -101,7 +97,10 @@ pub(super) fn compare(expected: &Expectation, seen: &Observed) -> Differences {
     for pair in &expected.together {
         match overlap(seen, pair) {
             Some(true) => {}
-            found => out.add("together", format_args!("{pair:?} did not run at the same time ({found:?})")),
+            found => out.add(
+                "together",
+                format_args!("{pair:?} did not run at the same time ({found:?})"),
+            ),
         }
     }
     for pair in &expected.apart {
@@ -121,7 +120,10 @@ pub(super) fn compare(expected: &Expectation, seen: &Observed) -> Differences {
         let too_late = interrupt.within.is_some_and(|limit| took > limit as f64);
         let too_early = interrupt.not_before.is_some_and(|limit| took < limit as f64);
         if too_late || too_early {
-            out.add("interrupt", format_args!("the end came after {took:.1} s: {interrupt:?}"));
+            out.add(
+                "interrupt",
+                format_args!("the end came after {took:.1} s: {interrupt:?}"),
+            );
         }
     }
     differences
@@ -138,7 +140,10 @@ fn compare_task(name: &str, task: &TaskExpectation, seen: &Observed, out: &mut D
         let found = last.map_or("no end", |ended| ended.status.as_str());
         if expected != found {
             let why = last.map(|ended| ended.message.as_str()).unwrap_or_default();
-            out.add(&place("status"), format_args!("expected {expected}, found {found}: {why}"));
+            out.add(
+                &place("status"),
+                format_args!("expected {expected}, found {found}: {why}"),
+            );
         }
     }
     if let Some(reason) = &task.reason {
@@ -259,7 +264,10 @@ fn compare_pods(name: &str, task: &TaskExpectation, seen: &Observed, out: &mut D
         && pod.stays() != task.kept
     {
         let found = if task.kept { "it went" } else { "it stayed" };
-        out.add(&format!("tasks.{name}.kept"), format_args!("expected {}, but {found}", task.kept));
+        out.add(
+            &format!("tasks.{name}.kept"),
+            format_args!("expected {}, but {found}", task.kept),
+        );
     }
     if task.pull_secret {
         let uid = last.map(|pod| pod.last["metadata"]["uid"].clone());
@@ -375,7 +383,10 @@ mod tests {
         let mut found = lacks(expected, pod);
         found.sort();
         assert_eq!(found.len(), 5, "{found:#?}");
-        assert_eq!(found[1], "pod.spec.containers.out-files: expected null, found {\"name\":\"out-files\"}");
+        assert_eq!(
+            found[1],
+            "pod.spec.containers.out-files: expected null, found {\"name\":\"out-files\"}"
+        );
         assert_eq!(found[0], "pod.spec.containers.main.image: expected \"b\", found \"a\"");
     }
 
@@ -392,10 +403,33 @@ mod tests {
         let found = compare(&expected, &Observed::default()).0;
         let places: Vec<&str> = found.iter().filter_map(|one| one.split(": ").next()).collect();
         let all = [
-            "exit", "says", "state", "message", "outputs", "order", "skipped", "together", "apart", "pods",
-            "tasks.a.status", "tasks.a.reason", "tasks.a.exitCode", "tasks.a.message", "tasks.a.attempts",
-            "tasks.a.waits", "tasks.a.lines", "tasks.a.says", "tasks.a.levels.debug", "tasks.a.diagnostics",
-            "tasks.a.vars", "tasks.a.varNames", "tasks.a.metrics", "tasks.a.files", "tasks.a.pods", "tasks.a.pod", "tasks.a.pullSecret",
+            "exit",
+            "says",
+            "state",
+            "message",
+            "outputs",
+            "order",
+            "skipped",
+            "together",
+            "apart",
+            "pods",
+            "tasks.a.status",
+            "tasks.a.reason",
+            "tasks.a.exitCode",
+            "tasks.a.message",
+            "tasks.a.attempts",
+            "tasks.a.waits",
+            "tasks.a.lines",
+            "tasks.a.says",
+            "tasks.a.levels.debug",
+            "tasks.a.diagnostics",
+            "tasks.a.vars",
+            "tasks.a.varNames",
+            "tasks.a.metrics",
+            "tasks.a.files",
+            "tasks.a.pods",
+            "tasks.a.pod",
+            "tasks.a.pullSecret",
             "interrupt",
         ];
         assert_eq!(places, all, "{found:#?}");

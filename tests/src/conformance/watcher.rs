@@ -51,7 +51,15 @@ impl Watcher {
         let program = variable("PODRUN_KUBECTL").unwrap_or_else(|_| "kubectl".into());
         let mut child = Command::new(&program)
             .env("KUBECONFIG", kubeconfig)
-            .args(["get", kind, "--all-namespaces", "--watch", "--output-watch-events", "-o", "json"])
+            .args([
+                "get",
+                kind,
+                "--all-namespaces",
+                "--watch",
+                "--output-watch-events",
+                "-o",
+                "json",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -155,12 +163,21 @@ mod tests {
     #[test]
     fn the_last_version_of_an_object_stays_when_it_is_gone() {
         let mut known = Known::default();
-        let event = |kind: &str, uid: &str, value: u8| json!({"type": kind, "object": {"metadata": {"uid": uid}, "v": value}});
-        for one in [event("ADDED", "b", 1), event("ADDED", "a", 2), event("MODIFIED", "b", 3), event("DELETED", "b", 4)] {
+        let event =
+            |kind: &str, uid: &str, value: u8| json!({"type": kind, "object": {"metadata": {"uid": uid}, "v": value}});
+        for one in [
+            event("ADDED", "b", 1),
+            event("ADDED", "a", 2),
+            event("MODIFIED", "b", 3),
+            event("DELETED", "b", 4),
+        ] {
             known.take(one);
         }
         let seen = known.seen(&|_| true);
-        let values: Vec<(u64, bool)> = seen.iter().map(|one| (one.last["v"].as_u64().unwrap(), one.gone)).collect();
+        let values: Vec<(u64, bool)> = seen
+            .iter()
+            .map(|one| (one.last["v"].as_u64().unwrap(), one.gone))
+            .collect();
         assert_eq!(values, [(4, true), (2, false)]);
     }
 }

@@ -10,6 +10,8 @@ use serde_json::Value;
 use super::{Call, Entry, Fault};
 use crate::inputs::hex;
 
+/// How long a jq expression may take.
+const LONGEST_JQ: std::time::Duration = std::time::Duration::from_secs(5);
 /// The most results that a jq expression may have.
 const MOST_RESULTS: usize = 1_000_000;
 
@@ -189,15 +191,32 @@ fn jq(call: &Call<'_>) -> Result<Value, Fault> {
         value => value.to_string(),
     };
     let code = call.text(1)?;
-    let input = read::parse_single(input.as_bytes()).map_err(|_| call.fault("needs JSON, and got other text"))?;
+    let name = call.name;
+    // Nothing of the language can be interrupted. A program that takes longer is left to itself until this one ends.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let run = move || {
+        let _ = sender.send(run_jq(name, &input, &code));
+    };
+    let thread = std::thread::Builder::new().name("jq".to_owned()).spawn(run);
+    thread.map_err(|_| call.fault("cannot be run: this machine has no room for a thread"))?;
+    match receiver.recv_timeout(LONGEST_JQ) {
+        Ok(results) => results,
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+            Err(call.fault(&format!("has not ended within {} s", LONGEST_JQ.as_secs())))
+        }
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(call.fault("failed")),
+    }
+}
+
+/// The results of a jq program, for the filter of that name.
+fn run_jq(name: &str, input: &str, code: &str) -> Result<Value, Fault> {
+    let fault = |message: &str| Fault(format!("`{name}` {message}"));
+    let input = read::parse_single(input.as_bytes()).map_err(|_| fault("needs JSON, and got other text"))?;
     let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
     let functions = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
     let arena = Arena::default();
-    let file = File {
-        code: code.as_str(),
-        path: (),
-    };
-    let invalid = || call.fault("needs a valid jq expression without modules");
+    let file = File { code, path: () };
+    let invalid = || fault("needs a valid jq expression without modules");
     let modules = Loader::new(definitions).load(&arena, file).map_err(|_| invalid())?;
     let filter = Compiler::default()
         .with_funs(functions)
@@ -207,11 +226,11 @@ fn jq(call: &Call<'_>) -> Result<Value, Fault> {
     let mut results: Vec<Value> = Vec::new();
     for result in filter.id.run((context, input)).map(unwrap_valr) {
         // What went wrong is told with the values that it went wrong with.
-        let result = result.map_err(|_| call.fault("failed: the expression does not fit the value"))?;
+        let result = result.map_err(|_| fault("failed: the expression does not fit the value"))?;
         let json = serde_json::from_str::<Value>(&result.to_string());
-        results.push(json.map_err(|_| call.fault("has a result that is no JSON"))?);
+        results.push(json.map_err(|_| fault("has a result that is no JSON"))?);
         if results.len() > MOST_RESULTS {
-            return Err(call.fault(&format!("has more than {MOST_RESULTS} results")));
+            return Err(fault(&format!("has more than {MOST_RESULTS} results")));
         }
     }
     Ok(results.into())

@@ -13,8 +13,8 @@ fn unknown_names_show_the_expression_and_what_there_is() {
     insta::assert_snapshot!(render("{{ inputs.empty.x }}").unwrap_err(), @"built-in: cannot render `{{ inputs.empty.x }}` in `commands[0]` of task `t`: `inputs.empty` is empty and has no `x`: write `?? 'other'` for another value");
     insta::assert_snapshot!(render("{{ inputs.text.x }}").unwrap_err(), @"built-in: cannot render `{{ inputs.text.x }}` in `commands[0]` of task `t`: `inputs.text` is text and has no `x`");
     insta::assert_snapshot!(render("{{ fromJson('{\"a\": 1}').b }}").unwrap_err(), @r#"built-in: cannot render `{{ fromJson('{"a": 1}').b }}` in `commands[0]` of task `t`: the value has no `b`"#);
-    insta::assert_snapshot!(render("{{ nosuch }}").unwrap_err(), @"built-in: cannot render `{{ nosuch }}` in `commands[0]` of task `t`: an expression has no `nosuch`: known are `inputs`, `outputs`, `vars`, `flow`, `execution`, `task`, `taskrun`, `parent`, `parents`, `labels`, `envs`, `globals`, `trigger`, `workingDir`, `outputDir`, `error`, `errorLogs`, `tasks`; text that only looks like an expression goes between `{% raw %}` and `{% endraw %}`");
-    insta::assert_snapshot!(render("{{ nosuch ?? 1 }}").unwrap_err(), @"built-in: cannot render `{{ nosuch ?? 1 }}` in `commands[0]` of task `t`: an expression has no `nosuch`: known are `inputs`, `outputs`, `vars`, `flow`, `execution`, `task`, `taskrun`, `parent`, `parents`, `labels`, `envs`, `globals`, `trigger`, `workingDir`, `outputDir`, `error`, `errorLogs`, `tasks`; text that only looks like an expression goes between `{% raw %}` and `{% endraw %}`");
+    insta::assert_snapshot!(render("{{ nosuch }}").unwrap_err(), @"built-in: cannot render `{{ nosuch }}` in `commands[0]` of task `t`: an expression has no `nosuch`: known are `inputs`, `outputs`, `vars`, `flow`, `execution`, `task`, `taskrun`, `parent`, `parents`, `labels`, `envs`, `trigger`, `workingDir`, `outputDir`, `error`, `errorLogs`, `tasks`; text that only looks like an expression goes between `{% raw %}` and `{% endraw %}`");
+    insta::assert_snapshot!(render("{{ nosuch ?? 1 }}").unwrap_err(), @"built-in: cannot render `{{ nosuch ?? 1 }}` in `commands[0]` of task `t`: an expression has no `nosuch`: known are `inputs`, `outputs`, `vars`, `flow`, `execution`, `task`, `taskrun`, `parent`, `parents`, `labels`, `envs`, `trigger`, `workingDir`, `outputDir`, `error`, `errorLogs`, `tasks`; text that only looks like an expression goes between `{% raw %}` and `{% endraw %}`");
     insta::assert_snapshot!(render("{{ trigger.date }}").unwrap_err(), @"built-in: cannot render `{{ trigger.date }}` in `commands[0]` of task `t`: there is no `trigger` here: executions are started by hand: use an input, or write `trigger.date ?? now()`");
     insta::assert_snapshot!(render("{{ inputs.empty ?? raise }}").unwrap_err(), @"built-in: cannot render `{{ inputs.empty ?? raise }}` in `commands[0]` of task `t`: `raise` was reached: nothing before it has a value");
     insta::assert_snapshot!(render("{% if false %}{% set a = 1 %}{% endif %}{{ a }}").unwrap_err(), @"built-in: cannot render `{{ a }}` in `commands[0]` of task `t`: `a` was not set before");
@@ -64,9 +64,9 @@ fn mistakes_are_found_before_anything_runs() {
     insta::assert_snapshot!(check("{{ taskrun.value }}"), @"built-in: cannot render `{{ taskrun.value }}` in `commands[0]` of task `t`: there is no `taskrun.value` here: it is there in the tasks of a `ForEach` only");
     insta::assert_snapshot!(check("{{ parent.taskrun.value }}"), @"built-in: cannot render `{{ parent.taskrun.value }}` in `commands[0]` of task `t`: there is no `parent` here: it is there in the tasks of a `ForEach` only");
     insta::assert_snapshot!(check("{{ error.message }}"), @"built-in: cannot render `{{ error.message }}` in `commands[0]` of task `t`: there is no `error` here: it is there in the tasks of `errors` only");
-    insta::assert_snapshot!(check("{{ flow.name }}"), @"built-in: cannot render `{{ flow.name }}` in `commands[0]` of task `t`: `flow` has no `name`: known are `id`, `namespace`, `revision`, `tenantId`");
+    insta::assert_snapshot!(check("{{ flow.name }}"), @"built-in: cannot render `{{ flow.name }}` in `commands[0]` of task `t`: `flow` has no `name`: known are `id`, `namespace`");
     insta::assert_snapshot!(check("{{ vars.nosuch }}"), @"built-in: cannot render `{{ vars.nosuch }}` in `commands[0]` of task `t`: `vars` has no `nosuch`: known are `greeting`, `twice`");
-    insta::assert_snapshot!(check("{{ loop.index }}"), @"built-in: cannot render `{{ loop.index }}` in `commands[0]` of task `t`: an expression has no `loop`: known are `inputs`, `outputs`, `vars`, `flow`, `execution`, `task`, `taskrun`, `parent`, `parents`, `labels`, `envs`, `globals`, `trigger`, `workingDir`, `outputDir`, `error`, `errorLogs`, `tasks`; text that only looks like an expression goes between `{% raw %}` and `{% endraw %}`");
+    insta::assert_snapshot!(check("{{ loop.index }}"), @"built-in: cannot render `{{ loop.index }}` in `commands[0]` of task `t`: an expression has no `loop`: known are `inputs`, `outputs`, `vars`, `flow`, `execution`, `task`, `taskrun`, `parent`, `parents`, `labels`, `envs`, `trigger`, `workingDir`, `outputDir`, `error`, `errorLogs`, `tasks`; text that only looks like an expression goes between `{% raw %}` and `{% endraw %}`");
     insta::assert_snapshot!(check("{{ }}"), @"built-in: cannot render `{{ }}` in `commands[0]` of task `t`: found the end where a value should be");
     insta::assert_snapshot!(check("{{ 1 2 }}"), @"built-in: cannot render `{{ 1 2 }}` in `commands[0]` of task `t`: found a number where an operator or the end should be");
     insta::assert_snapshot!(check("{{ a in b }}"), @"built-in: cannot render `{{ a in b }}` in `commands[0]` of task `t`: `in` is not an operator here: write `isIn`");
@@ -133,4 +133,25 @@ fn places_are_those_of_the_expression() {
     assert_eq!(problem("script: 'it''s {{ inputs.fil }}'\n"), "flow.yaml:1:16");
     assert_eq!(problem("a: &x |\n  {{ inputs.fil }}\nscript: *x\n"), "flow.yaml:2:3");
     assert_eq!(problem("script: |\n  x\n  {% if a.b %}{% endif %}\n"), "flow.yaml:3:3");
+}
+
+#[test]
+fn a_jq_program_without_an_end_is_given_up() {
+    let error = render("{{ 1 | jq('last(repeat(1))') }}").unwrap_err();
+    assert!(error.ends_with("`jq` has not ended within 5 s"), "{error}");
+}
+
+#[test]
+fn names_of_other_systems_are_refused_with_what_to_use_instead() {
+    for (expression, cure) in [
+        ("{{ globals.x }}", "an expression has no `globals`: use `kv('NAME')`"),
+        (
+            "{{ flow.revision }}",
+            "`flow` has no `revision`: known are `id`, `namespace`",
+        ),
+        ("{{ taskrun.parentId }}", "`taskrun` has no `parentId`"),
+    ] {
+        let error = check(expression).unwrap_err();
+        assert!(error.contains(cure), "{error}");
+    }
 }

@@ -2,6 +2,7 @@
 //! created and deleted. Its scripts are lists of words, so that a test can say what a task does:
 //!
 //! - `set -e`: nothing
+//! - `echo TEXT`: that line
 //! - `say N`: N log lines, each with a cursor
 //! - `copy INPUT OUTPUT`: an input file comes back as an output file of the working directory
 //! - `keep TEXT OUTPUT`: a file of the output directory
@@ -201,6 +202,7 @@ impl Execution {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
             ["set", "-e"] => {}
+            ["echo", text] => self.tell(log(text.trim_matches('\'')), outcome)?,
             ["say", count] => {
                 for number in 1..=count.parse().expect("a count") {
                     self.tell(log(&format!("line {number}")), outcome)?;
