@@ -22,6 +22,9 @@ use crate::scope::{SCHEME, Scope};
 /// The script file of a Script, without its suffix, beside the task's own input files.
 const SCRIPT_FILE: &str = "podrun-script";
 
+/// The option of a runner that names required output patterns.
+const REQUIRED: &str = "requiredOutputs";
+
 /// The line that a script writes between `beforeCommands` and what follows them.
 pub(crate) const PREPARED: &str = "##kestra:log:info##";
 
@@ -243,6 +246,31 @@ fn input_files<'a>(files: &'a InputFiles, scope: &Scope, renderer: &Renderer) ->
             Ok(files.collect())
         }
     }
+}
+
+/// Tell a runner whose options have a place for it which patterns are required, so that it knows of a failure before it
+/// deletes what ran. For others, [`missing_output`] comes after that.
+pub(crate) fn require(
+    task: &mut Task,
+    declared: ScriptStep<'_>,
+    scope: &Scope,
+    renderer: &Renderer,
+    schema: &str,
+) -> Result<(), Problem> {
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap_or_default();
+    let mut options: serde_json::Value = serde_json::from_str(&task.options).unwrap_or_default();
+    let required = declared.script.outputs.iter().filter(|output| output.required);
+    let required = required
+        .map(|output| renderer.render(&output.pattern, &scope.values))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(options) = options.as_object_mut()
+        && schema.pointer(&format!("/properties/{REQUIRED}")).is_some()
+        && !required.is_empty()
+    {
+        options.insert(REQUIRED.to_owned(), required.into());
+        task.options = serde_json::Value::from(options.clone()).to_string();
+    }
+    Ok(())
 }
 
 /// The first required pattern that no file of the working directory matches.

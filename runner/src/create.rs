@@ -14,7 +14,7 @@ use crate::{
     watch,
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::{Api, api::PostParams};
+use kube::{Api, Client, Resource as _, api::PostParams};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
@@ -50,9 +50,7 @@ pub(crate) async fn begin(
         }
         let created = cluster
             .try_call(Action::CREATE, async |client| {
-                Api::namespaced(client, cluster.namespace())
-                    .create(&PostParams::default(), &wanted)
-                    .await
+                post(client, cluster.namespace(), &wanted, false).await
             })
             .await;
         let error = match created {
@@ -101,6 +99,19 @@ pub(crate) async fn begin(
         }
         gone(cluster, pod, Duration::from_secs(600)).await?;
     }
+}
+
+/// Creates a pod, or has the API server only try it. A field that the API server does not know is an error, where it would
+/// leave it out in silence: its version may be older than the types here.
+pub(crate) async fn post(client: Client, namespace: &str, pod: &Pod, dry_run: bool) -> kube::Result<Pod> {
+    let path = Pod::url_path(&(), Some(namespace));
+    let dry_run = if dry_run { "&dryRun=All" } else { "" };
+    let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
+    let request = http::Request::post(format!("{path}?fieldValidation=Strict{dry_run}"))
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(kube::Error::HttpError)?;
+    client.request(request).await
 }
 
 /// Creates the pull secret that a pod names, unless that is done already.

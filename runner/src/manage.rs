@@ -4,6 +4,7 @@ use crate::{
     client::{Action, Cluster},
     config::Access,
     contract::{Diagnostic, Error, Host, Level, Outcome, Snapshot, Task, text},
+    create,
     inputs::Inputs,
     options::Options,
     pod::{Handle, MAIN, Plan, Stored, selector},
@@ -224,13 +225,9 @@ pub(crate) async fn render(host: &dyn Host, config: &str, task: &Task, server: b
 }
 
 async fn dry_run(cluster: &Cluster<'_>, pod: &Pod) -> Result<Pod, Error> {
-    let params = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
     cluster
         .call(Action::CREATE, async |client| {
-            Api::namespaced(client, cluster.namespace()).create(&params, pod).await
+            create::post(client, cluster.namespace(), pod, true).await
         })
         .await
 }

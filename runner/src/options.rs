@@ -31,13 +31,14 @@ pub(crate) const REFUSED: [(&str, &str); 2] = [
 ];
 
 /// Options that shape the run and came after the first version of the digest: those that are set are part of it.
-const SHAPING: [&str; 10] = [
+const SHAPING: [&str; 11] = [
     "affinity",
     "containerDefaultSpec",
     "containerSpec",
     "nodeSelector",
     "podSpec",
     "priorityClassName",
+    "requiredOutputs",
     "runtimeClassName",
     "syncWorkingDirectory",
     "tolerations",
@@ -116,6 +117,9 @@ pub(crate) struct Options {
     /// The whole working directory comes back, input files included, not only what `outputFiles` names. Symbolic links
     /// that lead out of it are left out, with a warning.
     pub(crate) sync_working_directory: bool,
+    /// Patterns of files in the working directory, each of which must match one; else a script that succeeded has failed, with
+    /// the reason `output-missing`. `podrun` sets it from the patterns of `outputFiles` that are required.
+    pub(crate) required_outputs: Vec<String>,
     /// Show the log lines of the init containers of `podSpec`, as `[name] line`, before those of the script.
     pub(crate) init_logs: bool,
     /// The containers that bring and collect files.
@@ -151,6 +155,7 @@ impl Default for Options {
             resume: true,
             output_dir: true,
             sync_working_directory: false,
+            required_outputs: Vec::new(),
             init_logs: false,
             file_sidecar: FileSidecar::default(),
         }

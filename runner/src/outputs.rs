@@ -1,7 +1,7 @@
 //! Which files of a pod come back: glob patterns against a listing taken in the pod, with symbolic links followed only
 //! inside their own folder. Pure.
 
-use crate::contract::{Error, Origin};
+use crate::contract::{Error, Origin, OutputFile};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use regex::{Regex, RegexBuilder};
 use std::collections::{BTreeMap, BTreeSet};
@@ -118,6 +118,11 @@ impl Wanted {
         })
     }
 
+    /// Whether a pattern names this file of the working directory.
+    fn names(&self, file: &OutputFile) -> bool {
+        file.origin == Origin::WorkingDir && self.is_match(&file.path)
+    }
+
     /// The folders of the pod that have to be listed.
     pub(crate) fn folders(&self, output_dir: bool) -> Vec<&'static str> {
         let work = (self.all || !self.patterns.is_empty() || !self.expressions.is_empty()).then_some("work");
@@ -155,6 +160,17 @@ impl Wanted {
         }
         Ok(selection)
     }
+}
+
+/// The first of the patterns that none of the files matches.
+pub(crate) fn missing<'p>(required: &'p [String], files: &[OutputFile]) -> Result<Option<&'p String>, Error> {
+    for pattern in required {
+        let wanted = Wanted::new(std::slice::from_ref(pattern), false)?;
+        if !files.iter().any(|file| wanted.names(file)) {
+            return Ok(Some(pattern));
+        }
+    }
+    Ok(None)
 }
 
 impl Listing {
@@ -280,6 +296,29 @@ mod tests {
             .iter()
             .flat_map(|(f, d)| d.iter().map(move |d| format!("{f}>{}", d.relative())))
             .collect())
+    }
+
+    #[test]
+    fn what_is_required_must_be_a_file_of_the_working_directory() {
+        let file = |origin, path: &str| OutputFile {
+            origin,
+            path: path.into(),
+            size: 0,
+            mode: 0o644,
+            sha256: String::new(),
+        };
+        let files = [
+            file(Origin::WorkingDir, "a.txt"),
+            file(Origin::WorkingDir, "d/b.csv"),
+            file(Origin::OutputDir, "c.csv"),
+        ];
+        let first = |required: &[&str]| {
+            let required: Vec<String> = required.iter().map(|p| (*p).to_owned()).collect();
+            missing(&required, &files).unwrap().cloned()
+        };
+        assert_eq!(first(&["*.txt", "**/*.csv", "regex:d/b[.].*"]), None);
+        assert_eq!(first(&["*.txt", "*.csv", "*.md"]).as_deref(), Some("*.csv"));
+        assert_eq!(first(&[]), None);
     }
 
     #[test]

@@ -55,6 +55,9 @@ pub(crate) struct Plan {
 pub(crate) struct Stored {
     /// Glob patterns of the outputs.
     pub(crate) outputs: Vec<String>,
+    /// Those of them that a success needs.
+    #[serde(default)]
+    pub(crate) required: Vec<String>,
     /// Whether the output directory comes back.
     pub(crate) output_dir: bool,
     /// Seconds the script may run.
@@ -174,6 +177,14 @@ impl Plan {
     /// Checks a task and draws up its pod. Nothing exists yet.
     pub(crate) fn new(task: &Task, namespace: &str, options: Options, inputs: &Inputs) -> Result<Self, Error> {
         check(task)?;
+        // They are fetched like any other; the digest has them among the options.
+        let mut outputs = task.outputs.clone();
+        for pattern in &options.required_outputs {
+            crate::outputs::Wanted::new(std::slice::from_ref(pattern), false)?;
+            if !outputs.contains(pattern) {
+                outputs.push(pattern.clone());
+            }
+        }
         let namespace = options.namespace.clone().unwrap_or_else(|| namespace.to_owned());
         let handle = Handle {
             namespace,
@@ -195,7 +206,8 @@ impl Plan {
         let shell = task.command.first().filter(|program| is_shell(program)).cloned();
         let until_completion = options.wait_until_completion.filter(|_| task.timeout.is_none());
         let stored = Stored {
-            outputs: task.outputs.clone(),
+            outputs,
+            required: options.required_outputs.clone(),
             output_dir: options.output_dir,
             timeout: task.timeout.or(until_completion.map(|d| d.whole_seconds())),
             wait_until_running: options.wait_until_running.get().as_secs(),

@@ -13,6 +13,7 @@ use crate::{
     inputs::Inputs,
     logs::Cursor,
     options::{Delete, Options},
+    outputs,
     pod::{Handle, INIT, MAIN, Plan, SIDECAR, Stored},
     remove::delete,
     session::{Halt, Session},
@@ -368,6 +369,12 @@ impl<'c> Ending<'c> {
                     lose(&mut outcome, "outputs-lost", message, true);
                 }
             }
+        }
+        if outcome.status == Status::Succeeded
+            && let Some(pattern) = outputs::missing(&self.stored.required, &outcome.files)?
+        {
+            let message = format!("no file in the working directory matches `{pattern}`, which is required");
+            lose(&mut outcome, "output-missing", message, false);
         }
         if let Some(stop) = stop {
             stopped(&mut outcome, stop, &self.stored);

@@ -495,6 +495,7 @@ mod tests {
 
     fn stored() -> Stored {
         Stored {
+            required: vec![],
             outputs: vec![],
             output_dir: true,
             timeout: Some(10),

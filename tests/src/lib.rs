@@ -15,6 +15,7 @@
 mod audit;
 mod cases;
 mod cluster;
+pub mod conformance;
 mod doors;
 pub mod faults;
 pub mod google;

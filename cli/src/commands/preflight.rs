@@ -1,9 +1,12 @@
 //! What is looked at before an execution begins.
 
+use std::path::Path;
+
 use podrun_host::Runner;
 
 use crate::at::At;
-use crate::document::unknown;
+use crate::commands::schema::describe;
+use crate::document::{Node, Problem, Problems};
 use crate::engine::{names, target};
 use crate::error::Error;
 use crate::expression::Renderer;
@@ -14,6 +17,7 @@ use crate::namespace::Folder;
 use crate::plan;
 use crate::scope::Scope;
 use crate::state::ExecutionDir;
+use crate::types::check::unknown_property;
 
 /// An execution that is about to begin.
 pub(super) struct Start<'a> {
@@ -41,10 +45,7 @@ pub(super) async fn preflight(start: Start<'_>) -> Result<(), Error> {
         folder,
         namespace,
     } = start;
-    let described = runner
-        .describe()
-        .await
-        .map_err(|source| Error::Runner { task: None, source })?;
+    known_names(flow, runner).await?;
     let stored: Vec<StoredInput> = inputs.iter().map(preview).collect();
     let mut scope = Scope::new(flow, id, now(), &stored, folder);
     for input in inputs {
@@ -54,18 +55,6 @@ pub(super) async fn preflight(start: Start<'_>) -> Result<(), Error> {
     }
     scope.label(flow, renderer)?;
     for declared in flow.scripts() {
-        known_names(
-            &described.task_schema,
-            &declared.script.options,
-            &format!("property of the task runner of `{}`:", declared.step.id),
-        )?;
-        if let Some(config) = &declared.script.config {
-            known_names(
-                &described.config_schema,
-                config,
-                &format!("property of `config` of task `{}`:", declared.step.id),
-            )?;
-        }
         if declared.script.uses_outputs(&declared.step.id) {
             continue;
         }
@@ -110,19 +99,49 @@ fn preview(input: &Input) -> StoredInput {
     }
 }
 
-/// Fail at the first name that a JSON Schema's properties do not have. The runner checks everything else.
-fn known_names(schema: &str, node: &crate::document::Node, what: &str) -> Result<(), Error> {
+/// Refuse names that the runner does not know, all of them at once.
+async fn known_names(flow: &Flow, runner: &Runner) -> Result<(), Error> {
+    let described = describe(runner).await?;
+    let mut problems = Vec::new();
+    for declared in flow.scripts() {
+        let task = format!("task `{}`", declared.step.id);
+        let (options, config) = (&declared.script.options, &declared.script.config);
+        problems.extend(unknown_names(&described.task_schema, options, "taskRunner", &task));
+        if let Some(config) = config {
+            problems.extend(unknown_names(
+                &described.config_schema,
+                config,
+                "taskRunner.config",
+                &task,
+            ));
+        }
+    }
+    Ok(Problems::or(problems, Path::new(""), ())?)
+}
+
+/// Names that a JSON Schema's properties do not have. The runner checks everything else.
+fn unknown_names(schema: &str, node: &Node, path: &str, task: &str) -> Vec<Problem> {
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap_or_default();
     let Some(properties) = schema.get("properties").and_then(serde_json::Value::as_object) else {
-        return Ok(());
+        return Vec::new();
     };
     let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-    match node
+    let unknown = node
         .entries()
         .iter()
-        .find(|(key, _)| !known.contains(&key.name.as_str()))
-    {
-        Some((key, _)) => Err(unknown(&key.place, what, &key.name, &known).into()),
-        None => Ok(()),
-    }
+        .filter(|(key, value)| !value.is_null() && !properties.contains_key(&key.name));
+    unknown
+        .map(|(key, _)| {
+            let refused = schema
+                .get("refused")
+                .and_then(|refused| refused.get(&key.name)?.as_str());
+            match refused {
+                Some(instead) => {
+                    let message = format!("`{path}.{}` of {task} is not supported: {instead}", key.name);
+                    Problem::new(&key.place, message)
+                }
+                None => unknown_property(key, &format!("`{path}` of {task}"), &known),
+            }
+        })
+        .collect()
 }

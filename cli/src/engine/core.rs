@@ -71,24 +71,25 @@ impl Engine<'_> {
     }
 
     fn act(&self, step: &Step, scope: &Scope) -> Result<Done, Error> {
+        let renderer = self.renderer.reading(scope.readable());
         let mut done = Done::default();
         match &step.kind {
             Kind::Log { messages, level } => {
                 for message in messages {
-                    done.lines.push((*level, self.renderer.render(message, &scope.values)?));
+                    done.lines.push((*level, renderer.render(message, &scope.values)?));
                 }
             }
             Kind::Return { format } => {
-                let value = self.renderer.evaluate(format, &scope.values)?;
+                let value = renderer.evaluate(format, &scope.values)?;
                 done.outputs.insert("value".to_owned(), value);
             }
             Kind::Fail { condition, message } => {
                 let holds = match condition {
-                    Some(condition) => truthy(&self.renderer.evaluate(condition, &scope.values)?),
+                    Some(condition) => truthy(&renderer.evaluate(condition, &scope.values)?),
                     None => true,
                 };
                 if holds {
-                    let message = message.as_ref().map(|text| self.renderer.render(text, &scope.values));
+                    let message = message.as_ref().map(|text| renderer.render(text, &scope.values));
                     done.failure = Some(
                         message
                             .transpose()?

@@ -197,8 +197,9 @@ impl Engine<'_> {
     /// The values that the flow gives back.
     fn outputs(&self) -> Result<Map<String, Value>, Error> {
         let scope = self.scope.borrow();
+        let renderer = self.renderer.reading(scope.readable());
         let one = |declared: &crate::flow::model::OutputDeclaration| {
-            let value = self.renderer.evaluate(&declared.value, &scope.values)?;
+            let value = renderer.evaluate(&declared.value, &scope.values)?;
             Ok((declared.id.clone(), value))
         };
         self.flow.outputs.iter().map(one).collect()

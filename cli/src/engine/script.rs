@@ -206,7 +206,16 @@ impl Engine<'_> {
             source,
         })?;
         scope.directories(&layout.working_dir, &layout.output_dir);
-        let planned = plan::plan(self.flow, declared, &names, &scope, self.namespace, self.renderer)?;
+        let mut planned = plan::plan(self.flow, declared, &names, &scope, self.namespace, self.renderer)?;
+        if declared.script.outputs.iter().any(|output| output.required) {
+            let described = self.runner.describe().await;
+            let described = described.map_err(|source| Error::Runner {
+                task: Some(attempt.task.clone()),
+                source,
+            })?;
+            let schema = &described.task_schema;
+            plan::require(&mut planned.task, declared, &scope, self.renderer, schema)?;
+        }
         files::stage(&planned.files, &self.folder.task_inputs(&attempt.task, attempt.number))?;
         let sources = self.renderer.sources();
         let kept = plan::without_credentials(&planned.task);

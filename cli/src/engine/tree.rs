@@ -192,9 +192,8 @@ impl Engine<'_> {
             Values::Text(text) => self.decide(step, at, "values", |value| items(value, text), text)?,
             Values::List(nodes) => {
                 let list = |scope: &crate::scope::Scope| {
-                    let items = nodes
-                        .iter()
-                        .map(|node| self.renderer.node(node, &what(), &scope.values));
+                    let renderer = self.renderer.reading(scope.readable());
+                    let items = nodes.iter().map(|node| renderer.node(node, &what(), &scope.values));
                     Ok(Value::Array(items.collect::<Result<_, _>>()?))
                 };
                 self.decide_by(step, at, "values", list)?
@@ -225,7 +224,8 @@ impl Engine<'_> {
         expression: &Text,
     ) -> Result<Decided, Error> {
         self.decide_by(step, at, name, |scope| {
-            understand(self.renderer.evaluate(expression, &scope.values)?)
+            let renderer = self.renderer.reading(scope.readable());
+            understand(renderer.evaluate(expression, &scope.values)?)
         })
     }
 

@@ -82,9 +82,9 @@ fn properties_of_the_runner_are_checked_before_anything_begins() {
         )
     };
     sandbox.write("flow.yaml", &task("pulPolicy: ALWAYS, config: {masterUrl: x}"));
-    insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml"], 2), @"error: flow.yaml:7:18: unknown property of the task runner of `t`: `pulPolicy`: did you mean `pullPolicy`?");
+    insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml"], 2), @"error: flow.yaml:7:18: unknown property of `taskRunner` of task `t`: `pulPolicy`: did you mean `pullPolicy`?");
     sandbox.write("flow.yaml", &task("config: {masterurl: x}"));
-    insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml"], 2), @"error: flow.yaml:7:27: unknown property of `config` of task `t`: `masterurl`: did you mean `masterUrl`?");
+    insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml"], 2), @"error: flow.yaml:7:27: unknown property of `taskRunner.config` of task `t`: `masterurl`: did you mean `masterUrl`?");
     sandbox.write("flow.yaml", &task("namespace: Bad, config: {masterUrl: x}"));
     insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml"], 2), @"error: task `t`: invalid argument: options.namespace: Bad is no name");
     sandbox.write(

@@ -49,6 +49,9 @@ const PYTHON: &[&str] = &[
     "python:3.11-slim",
 ];
 
+/// Debian with further languages of scripts.
+const LANGUAGES: &[&str] = &["node", "node:18", "ruby", "ruby:3", "r-base", "r-base:4"];
+
 /// Pushes what needs no package manager: the pause container that every pod has, busybox, and `hello`, the program of this
 /// checkout.
 pub(crate) fn push_small(port: u16, pause: &str, hello: &Path) -> Result<()> {
@@ -120,6 +123,12 @@ pub(crate) fn push_all(port: u16) -> Result<()> {
         layer.finish()
     })?;
     push(&registry, &Image::new(vec![system, removed], &bash), FEW_TOOLS)?;
+    let languages = ["nodejs", "r-base-core", "ruby"].map(str::to_owned);
+    push(
+        &registry,
+        &Image::new(vec![debian::system(&store, &languages)?], &bash),
+        LANGUAGES,
+    )?;
     push(
         &registry,
         &Image::new(
@@ -202,7 +211,7 @@ mod tests {
 
     #[test]
     fn every_name_is_one() {
-        for list in [BUSYBOX, BUSYBOX_USER, HELLO, FEW_TOOLS, DEBIAN, PYTHON] {
+        for list in [BUSYBOX, BUSYBOX_USER, HELLO, FEW_TOOLS, DEBIAN, LANGUAGES, PYTHON] {
             names(list).unwrap();
         }
     }
