@@ -104,7 +104,7 @@ impl PluginDefault {
                 problems.push(Problem::new(&key.place, message));
             } else if !runner && !known.contains(&key.name.as_str()) {
                 let owner = format!("the tasks that the default for `{}` covers", self.kind);
-                problems.push(unknown_property(key, &owner, &known, None));
+                problems.push(unknown_property(key, &owner, &known));
             }
         }
         problems

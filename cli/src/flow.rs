@@ -6,6 +6,7 @@
 mod inputs;
 pub(crate) mod model;
 mod names;
+mod scripts;
 mod tasks;
 mod texts;
 mod values;

@@ -24,6 +24,7 @@ const SCRIPT_FILE: &str = "podrun-script";
 
 /// The option of a runner that names required output patterns.
 const REQUIRED: &str = "requiredOutputs";
+
 /// The line that a script writes between `beforeCommands` and what follows them.
 pub(crate) const PREPARED: &str = "##kestra:log:info##";
 

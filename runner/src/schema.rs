@@ -12,6 +12,7 @@ mod tests {
     use crate::{
         config::{self, Config},
         options::{self, Options},
+        settings::Refused,
     };
     use schemars::JsonSchema;
     use serde_json::{Value, json};
@@ -20,21 +21,22 @@ mod tests {
     /// What the names of Kubernetes' own definitions begin with.
     const KUBERNETES: &str = "io.k8s.";
 
-    /// The JSON Schema of a settings type. `x-instead` names what other runners take and this one refuses, with what to use
-    /// instead, so that hosts can say so at once.
-    fn derived<T: JsonSchema>(refused: &[(&str, &str)]) -> Value {
+    /// The JSON Schema of a settings type.
+    ///
+    /// Its keyword `refused` says what to use instead of properties that other runners have.
+    fn derived<T: JsonSchema>(refused: &Refused) -> Value {
         let mut schema = schemars::schema_for!(T);
+        let refused: serde_json::Map<String, Value> = refused
+            .iter()
+            .map(|(name, instead)| ((*name).to_owned(), Value::from(*instead)))
+            .collect();
+        schema.insert("refused".into(), refused.into());
         let definitions = schema.get_mut("$defs").and_then(Value::as_object_mut);
         for (name, definition) in definitions.into_iter().flatten() {
             if let Some(name) = name.strip_prefix(KUBERNETES) {
                 ease(name, definition);
             }
         }
-        let instead: serde_json::Map<String, Value> = refused
-            .iter()
-            .map(|(name, instead)| ((*name).to_owned(), json!(instead)))
-            .collect();
-        schema.insert("x-instead".to_owned(), instead.into());
         schema.to_value()
     }
 
@@ -90,10 +92,6 @@ mod tests {
     #[test]
     fn the_schema_takes_parts_of_kubernetes_objects_and_says_what_they_are_in_short() {
         let schema = derived::<Options>(&options::REFUSED);
-        assert_eq!(
-            schema["x-instead"]["fileSideCarSpec"],
-            "use `fileSidecar.defaultSpec`, which is the same"
-        );
         let container = &schema["$defs"]["io.k8s.api.core.v1.Container"];
         assert_eq!(container.get("required"), None);
         let image = container["properties"]["image"]["description"].as_str().unwrap();

@@ -17,11 +17,10 @@ use crate::namespace::Folder;
 use crate::plan;
 use crate::scope::Scope;
 use crate::state::ExecutionDir;
-use crate::types::check::{REFUSED, unknown_property};
+use crate::types::check::unknown_property;
 
 /// An execution that is about to begin.
 pub(super) struct Start<'a> {
-    pub(super) file: &'a Path,
     pub(super) flow: &'a Flow,
     pub(super) renderer: &'a Renderer,
     pub(super) runner: &'a Runner,
@@ -37,7 +36,6 @@ pub(super) struct Start<'a> {
 /// refuses, and tasks that cannot be rendered. Tasks that use another task's outputs are looked at when they begin.
 pub(super) async fn preflight(start: Start<'_>) -> Result<(), Error> {
     let Start {
-        file,
         flow,
         renderer,
         runner,
@@ -47,7 +45,7 @@ pub(super) async fn preflight(start: Start<'_>) -> Result<(), Error> {
         folder,
         namespace,
     } = start;
-    known_names(flow, runner, file).await?;
+    known_names(flow, runner).await?;
     let stored: Vec<StoredInput> = inputs.iter().map(preview).collect();
     let mut scope = Scope::new(flow, id, now(), &stored, folder);
     for input in inputs {
@@ -101,23 +99,28 @@ fn preview(input: &Input) -> StoredInput {
     }
 }
 
-/// Refuse names that the runner does not know.
-async fn known_names(flow: &Flow, runner: &Runner, file: &Path) -> Result<(), Error> {
+/// Refuse names that the runner does not know, all of them at once.
+async fn known_names(flow: &Flow, runner: &Runner) -> Result<(), Error> {
     let described = describe(runner).await?;
     let mut problems = Vec::new();
     for declared in flow.scripts() {
-        let owner = format!("`taskRunner` of task `{}`", declared.step.id);
-        problems.extend(unknown_names(&described.task_schema, &declared.script.options, &owner));
-        if let Some(config) = &declared.script.config {
-            let owner = format!("`taskRunner.config` of task `{}`", declared.step.id);
-            problems.extend(unknown_names(&described.config_schema, config, &owner));
+        let task = format!("task `{}`", declared.step.id);
+        let (options, config) = (&declared.script.options, &declared.script.config);
+        problems.extend(unknown_names(&described.task_schema, options, "taskRunner", &task));
+        if let Some(config) = config {
+            problems.extend(unknown_names(
+                &described.config_schema,
+                config,
+                "taskRunner.config",
+                &task,
+            ));
         }
     }
-    Ok(Problems::or(problems, file, ())?)
+    Ok(Problems::or(problems, Path::new(""), ())?)
 }
 
 /// Names that a JSON Schema's properties do not have. The runner checks everything else.
-fn unknown_names(schema: &str, node: &Node, owner: &str) -> Vec<Problem> {
+fn unknown_names(schema: &str, node: &Node, path: &str, task: &str) -> Vec<Problem> {
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap_or_default();
     let Some(properties) = schema.get("properties").and_then(serde_json::Value::as_object) else {
         return Vec::new();
@@ -126,8 +129,19 @@ fn unknown_names(schema: &str, node: &Node, owner: &str) -> Vec<Problem> {
     let unknown = node
         .entries()
         .iter()
-        .filter(|(key, value)| !value.is_null() && !known.contains(&key.name.as_str()));
+        .filter(|(key, value)| !value.is_null() && !properties.contains_key(&key.name));
     unknown
-        .map(|(key, _)| unknown_property(key, owner, &known, schema.get(REFUSED)))
+        .map(|(key, _)| {
+            let refused = schema
+                .get("refused")
+                .and_then(|refused| refused.get(&key.name)?.as_str());
+            match refused {
+                Some(instead) => {
+                    let message = format!("`{path}.{}` of {task} is not supported: {instead}", key.name);
+                    Problem::new(&key.place, message)
+                }
+                None => unknown_property(key, &format!("`{path}` of {task}"), &known),
+            }
+        })
         .collect()
 }

@@ -60,7 +60,6 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
     let folder = state.execution(&id);
     let namespace = namespace::of(&flow, settings.namespace_files.as_deref(), &state)?;
     let start = Start {
-        file: &arguments.flow,
         flow: &flow,
         renderer: &renderer,
         runner: &runner,

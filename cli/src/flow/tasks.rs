@@ -2,24 +2,16 @@
 
 use serde::Deserialize;
 
-use super::model::{
-    Body, Code, Delay, GkeCluster, GoogleAuth, InputFiles, Kind, NamespaceFiles, OutputPattern, Provided, Retry,
-    Script, Step, TokenProvider, Values,
-};
-use super::values::{Ids, one_or_many, owner, pairs};
+use super::model::{Body, Code, Delay, GkeCluster, GoogleAuth, Kind, Retry, Step, Values};
+use super::values::{Ids, one_or_many, owner};
 use crate::defaults::{self, PluginDefault};
 use crate::document::typed::{self, named, text_of};
-use crate::document::{Node, Problem, Value, listed};
-use crate::expression::{Text, is_template};
-use crate::patterns::Pattern;
+use crate::document::{Node, Problem, Value};
+use crate::expression::Text;
 use crate::types::check::check;
 use crate::types::common::{Common, RetryKind, Tasks};
 use crate::types::control::{Ends, ForEach, If, Inner, Parallel, Switch};
-use crate::types::script::PROVIDERS;
-use crate::types::{self, PROVIDER, Schemas, TaskKind, TaskType, near_type, task_type, unsupported};
-
-/// Milliseconds for which a provider's token is used where the flow does not say.
-const DEFAULT_CACHE: u64 = 5 * 60 * 1000;
+use crate::types::{self, Schemas, TaskKind, TaskType, near_type, task_type, unsupported};
 
 /// Reads the tasks of one flow.
 pub(super) struct Reader<'a> {
@@ -239,99 +231,6 @@ impl Reader<'_> {
         })
     }
 
-    fn script(&mut self, node: &Node, owner: &str, language: super::Language, code: Code) -> Result<Script, Problem> {
-        let pod: types::script::Pod = part(node, owner)?;
-        let Some(image) = pod.container_image.filter(|image| !image.text.trim().is_empty()) else {
-            let message = format!("{owner} needs `containerImage`, for example `containerImage: debian:stable-slim`");
-            return Err(Problem::new(&node.place, message));
-        };
-        let (options, mut config) = runner(pod.task_runner);
-        let tokens = match config.as_mut().and_then(|config| config.take(PROVIDER)) {
-            Some(provider) => Some(self.provider(&provider, config.as_ref(), owner)?),
-            None => None,
-        };
-        let inputs = match &pod.input_files {
-            Some(node) if !matches!(node.value, Value::Map(_)) => {
-                InputFiles::Expression(required_text(node, "inputFiles", owner)?)
-            }
-            Some(node) => InputFiles::Map(pairs(node, "inputFiles", owner)),
-            None => InputFiles::Map(Vec::new()),
-        };
-        let patterns = pod.output_files.iter().enumerate();
-        let outputs = patterns.map(|(index, item)| output_pattern(item, &format!("outputFiles[{index}]"), owner));
-        let many = |node: &Option<Node>, path: &str| {
-            node.as_ref()
-                .map(|node| one_or_many(node, path, owner))
-                .unwrap_or_default()
-        };
-        let namespace_files = pod.namespace_files.filter(|files| files.enabled);
-        let namespace_files = namespace_files.map(|files| NamespaceFiles {
-            include: many(&files.include, "namespaceFiles.include"),
-            exclude: many(&files.exclude, "namespaceFiles.exclude"),
-        });
-        for pattern in namespace_files
-            .iter()
-            .flat_map(|files| files.include.iter().chain(&files.exclude))
-        {
-            valid(pattern, Pattern::anywhere)?;
-        }
-        Ok(Script {
-            language,
-            code,
-            image,
-            before: pod.before_commands,
-            interpreter: pod.interpreter,
-            fail_fast: pod.fail_fast,
-            warning_on_std_err: pod.warning_on_std_err == Some(true),
-            env: pod
-                .env
-                .iter()
-                .flat_map(|env| pairs(env, "env", owner))
-                .map(|(name, value)| (name.text, value))
-                .collect(),
-            inputs,
-            namespace_files,
-            outputs: outputs.collect::<Result<_, _>>()?,
-            options,
-            config,
-            tokens,
-        })
-    }
-
-    /// Where the tokens for a cluster come from.
-    fn provider(&mut self, node: &Node, config: Option<&Node>, owner: &str) -> Result<TokenProvider, Problem> {
-        let whose = format!("`taskRunner.config.{PROVIDER}` of {owner}");
-        if let Some(token) = config.and_then(|config| config.get("oauthToken")) {
-            let message =
-                format!("`taskRunner.config` of {owner} has `oauthToken` and `{PROVIDER}`: keep one of the two");
-            return Err(Problem::new(&token.place, message));
-        }
-        let provider: types::script::TokenProvider = typed::read(node, &whose)?;
-        let task = provider.task.with("id", PROVIDER);
-        let name = task.get("type").and_then(Node::text).unwrap_or_default();
-        let kind = task_type(&name).filter(|kind| PROVIDERS.contains(&kind.name.as_str()));
-        let Some(kind) = kind else {
-            let place = task.get("type").map_or(&task.place, |name| &name.place);
-            let message = format!(
-                "the `task` of {whose} gives no tokens: its type is one of {}",
-                listed(&PROVIDERS)
-            );
-            return Err(Problem::new(place, message));
-        };
-        let whose_task = format!("the `task` of {whose}");
-        if let Some(schema) = self.schemas.definition(&kind.name) {
-            self.problems.extend(check(&task, schema, self.schemas, &whose_task));
-        }
-        Ok(TokenProvider {
-            task: match kind.kind {
-                TaskKind::OauthToken => Provided::Google(google_auth(&task, &whose_task)?),
-                _ => Provided::Expression(part::<types::core::Return>(&task, &whose_task)?.format),
-            },
-            output: provider.output,
-            cache: provider.cache.map_or(DEFAULT_CACHE, |cache| cache.0),
-        })
-    }
-
     fn body(&mut self, node: &Node, owner: &str) -> Result<Body, Problem> {
         let inner: Inner = part(node, owner)?;
         self.body_of(&inner.tasks, node, owner)
@@ -362,17 +261,17 @@ fn ids(steps: &[Step]) -> Vec<String> {
 }
 
 /// What one of the parts of a type says.
-fn part<'a, T: Deserialize<'a>>(node: &'a Node, owner: &'a str) -> Result<T, Problem> {
+pub(super) fn part<'a, T: Deserialize<'a>>(node: &'a Node, owner: &'a str) -> Result<T, Problem> {
     typed::read(node, owner)
 }
 
-fn required_text(node: &Node, path: &str, owner: &str) -> Result<Text, Problem> {
+pub(super) fn required_text(node: &Node, path: &str, owner: &str) -> Result<Text, Problem> {
     let what = named(path, owner);
     let message = format!("{what} must be text, not {}", node.kind());
     text_of(node, what).ok_or_else(|| Problem::new(&node.place, message))
 }
 
-fn google_auth(node: &Node, owner: &str) -> Result<GoogleAuth, Problem> {
+pub(super) fn google_auth(node: &Node, owner: &str) -> Result<GoogleAuth, Problem> {
     let auth: types::google::Auth = part(node, owner)?;
     Ok(GoogleAuth {
         project: auth.project_id,
@@ -423,56 +322,4 @@ fn read_retry(task: &Node, owner: &str, retry: &types::common::Retry) -> Result<
         max_duration: retry.max_duration.map(|duration| duration.0.div_ceil(1000)),
         warning_on_retry: retry.warning_on_retry,
     })
-}
-
-fn output_pattern(item: &Node, path: &str, owner: &str) -> Result<OutputPattern, Problem> {
-    let output = read_pattern(item, path, owner)?;
-    valid(&output.pattern, Pattern::new)?;
-    Ok(output)
-}
-
-/// A problem with a pattern that needs no values to be wrong.
-fn valid(pattern: &Text, read: impl Fn(&str) -> Result<Pattern, String>) -> Result<(), Problem> {
-    if is_template(&pattern.text) {
-        return Ok(());
-    }
-    read(&pattern.text).map(|_| ()).map_err(|reason| {
-        let message = format!("{}: pattern `{}` {reason}", pattern.what, pattern.text.escape_debug());
-        Problem::new(&pattern.place, message)
-    })
-}
-
-fn read_pattern(item: &Node, path: &str, owner: &str) -> Result<OutputPattern, Problem> {
-    if !matches!(item.value, Value::Map(_)) {
-        return Ok(OutputPattern {
-            pattern: required_text(item, path, owner)?,
-            required: false,
-        });
-    }
-    let what = named(path, owner);
-    let mut file: types::script::OutputFile = typed::read(item, &what)?;
-    file.pattern.what = what.clone();
-    Ok(OutputPattern {
-        pattern: file.pattern,
-        required: file.required,
-    })
-}
-
-/// The task runner's options and its config.
-fn runner(node: Option<Node>) -> (Node, Option<Node>) {
-    let Some(node) = node else {
-        return (Node::built_in(Value::Map(Vec::new())), None);
-    };
-    let config = node.get("config").cloned();
-    let options = node
-        .entries()
-        .iter()
-        .filter(|(key, value)| key.name != "type" && key.name != "config" && !value.is_null())
-        .cloned()
-        .collect();
-    let options = Node {
-        value: Value::Map(options),
-        place: node.place,
-    };
-    (options, config)
 }

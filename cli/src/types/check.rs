@@ -56,9 +56,6 @@ const INSTEAD: [(&str, &str); 26] = [
     ("namespaces", "remove it: there is one folder of namespace files"),
 ];
 
-/// Where a runner's schema names properties that it refuses, with what to use instead.
-pub(crate) const REFUSED: &str = "x-instead";
-
 /// Find every mistake in `node`. `owner` is whose properties these are to the reader, for example "task `hello`".
 pub(crate) fn check(node: &Node, schema: &Json, schemas: &Schemas, owner: &str) -> Vec<Problem> {
     let mut check = Check {
@@ -276,10 +273,18 @@ impl<'a> Check<'a> {
                 let known: Vec<&str> = properties
                     .map(|properties| properties.keys().map(String::as_str).collect())
                     .unwrap_or_default();
+                if let Some(instead) = schema
+                    .get("refused")
+                    .and_then(|refused| refused.get(&key.name)?.as_str())
+                {
+                    let subject = self.subject(&below);
+                    let message = format!("{subject} is not supported: {instead}");
+                    self.problems.push(Problem::new(&key.place, message));
+                    continue;
+                }
                 let owner = named(path, self.owner);
                 meant.extend(nearest(&key.name, &known));
-                self.problems
-                    .push(unknown_property(key, &owner, &known, schema.get(REFUSED)));
+                self.problems.push(unknown_property(key, &owner, &known));
             } else if let Some(schema) = others {
                 self.value(value, schema, &below);
             }
@@ -368,19 +373,10 @@ impl<'a> Check<'a> {
     }
 }
 
-/// A problem with a name that is none of `known`. `refused` is what a schema says under [`REFUSED`].
-pub(crate) fn unknown_property(
-    key: &crate::document::Key,
-    owner: &str,
-    known: &[&str],
-    refused: Option<&Json>,
-) -> Problem {
-    if let Some(instead) = refused.and_then(|refused| refused.get(&key.name)?.as_str()) {
-        let message = format!("`{}` of {owner} is not supported: {instead}", key.name);
-        return Problem::new(&key.place, message);
-    }
-    let own = INSTEAD.iter().find(|(name, _)| *name == key.name);
-    let cure = match (nearest(&key.name, known), own) {
+/// A problem with a name that is none of `known`.
+pub(crate) fn unknown_property(key: &crate::document::Key, owner: &str, known: &[&str]) -> Problem {
+    let instead = INSTEAD.iter().find(|(name, _)| *name == key.name);
+    let cure = match (nearest(&key.name, known), instead) {
         (_, Some((_, instead))) => (*instead).to_owned(),
         (Some(near), _) => format!("did you mean `{near}`?"),
         (None, None) if known.is_empty() => "remove it".to_owned(),

@@ -111,13 +111,15 @@ const OTHERS: [(TaskKind, &str, &[&str], &str); 10] = [
         TaskKind::GkeCluster,
         "io.kestra.plugin.gcp.gke.ClusterMetadata",
         &[],
-        "Looks a cluster of Google Kubernetes Engine up: address and certificate authority.",
+        "Looks a cluster of Google Kubernetes Engine up. Later tasks see `outputs.ID.endpoint`, \
+         `outputs.ID.masterAuth.clusterCertificate` and what else Google tells.",
     ),
     (
         TaskKind::OauthToken,
         "io.kestra.plugin.gcp.auth.OauthAccessToken",
         &[],
-        "Fetches a Google access token, for `taskRunner.config.oauthToken`.",
+        "Fetches a Google access token. Later tasks see it as `outputs.ID.accessToken.tokenValue`; it is hidden wherever it \
+         would be shown, and not kept.",
     ),
 ];
 

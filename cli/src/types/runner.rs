@@ -4,7 +4,6 @@ use podrun_host::Descriptor;
 use serde_json::{Map, Value, json};
 
 use super::Schemas;
-use super::check::REFUSED;
 
 /// The field of a runner's config that the host takes out of it.
 pub(crate) const PROVIDER: &str = "oauthTokenProvider";
@@ -28,15 +27,12 @@ impl Schemas {
             let provider = json!({"$ref": "#/$defs/TokenProvider", "description": about});
             properties.insert(PROVIDER.to_owned(), provider);
         }
-        if let Some(Value::Object(refused)) = config.get_mut(REFUSED) {
+        if let Some(Value::Object(refused)) = config.get_mut("refused") {
             refused.remove(PROVIDER);
         }
         schemas.define("RunnerConfig", config);
         let mut task_runner = schemas.definition("TaskRunner").cloned().unwrap_or_default();
         closed(&mut task_runner);
-        if let (Some(task_runner), Some(refused)) = (task_runner.as_object_mut(), options.get(REFUSED)) {
-            task_runner.insert(REFUSED.to_owned(), refused.clone());
-        }
         if let Some(Value::Object(mine)) = task_runner.get_mut("properties") {
             let about = mine.get("config").and_then(|config| config.get("description")).cloned();
             let config = json!({"$ref": "#/$defs/RunnerConfig", "description": about});
@@ -44,6 +40,9 @@ impl Schemas {
             if let Some(Value::Object(more)) = options.get_mut("properties").map(Value::take) {
                 mine.extend(more);
             }
+        }
+        if let (Some(runner), Some(refused)) = (task_runner.as_object_mut(), options.get("refused")) {
+            runner.insert("refused".to_owned(), refused.clone());
         }
         schemas.define("TaskRunner", task_runner);
         Ok(schemas)

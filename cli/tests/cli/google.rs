@@ -1,5 +1,8 @@
 //! Tasks that ask Google Cloud, with a stand-in for it on this machine.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use serde_json::Value;
@@ -46,6 +49,14 @@ fn podrun(sandbox: &Sandbox, google: &Google, arguments: &[&str]) -> Finished {
     finished(sandbox.command(arguments).envs(google.environment()))
 }
 
+/// Run the flow until its script has written a line and waits, and leave it then.
+fn leave(sandbox: &Sandbox, google: &Google) {
+    let mut run = Sandbox::start_command(sandbox.command(&RUN).envs(google.environment()));
+    run.await_line("line 1");
+    run.signal("TERM");
+    run.wait().expect(75);
+}
+
 fn logins(sandbox: &Sandbox) -> Vec<String> {
     let file = sandbox.path("state/executions/x/tasks/pod.1/outputs/logins");
     let text = std::fs::read_to_string(file).unwrap();
@@ -86,10 +97,7 @@ fn a_cluster_is_found_and_entered_and_the_token_is_shown_and_kept_nowhere() {
 fn a_later_call_asks_for_a_token_of_its_own() {
     let google = google();
     let sandbox = flow("login\nsay 1\nwait\nlogin", "");
-    let mut run = Sandbox::start_command(sandbox.command(&RUN).envs(google.environment()));
-    run.await_line("line 1");
-    run.signal("TERM");
-    run.wait().expect(75);
+    leave(&sandbox, &google);
     sandbox.let_go("x", "pod");
     podrun(&sandbox, &google, &["attach", "x"]).expect(0);
     let tokens = google.tokens();
@@ -109,10 +117,7 @@ fn a_later_call_asks_for_a_token_of_its_own() {
 fn an_execution_is_not_lost_where_google_cannot_be_asked_for_the_moment() {
     let google = google();
     let sandbox = flow("say 1\nwait", "");
-    let mut run = Sandbox::start_command(sandbox.command(&RUN).envs(google.environment()));
-    run.await_line("line 1");
-    run.signal("TERM");
-    run.wait().expect(75);
+    leave(&sandbox, &google);
     google.fail(u64::MAX);
     let attached = podrun(&sandbox, &google, &["attach", "x"]).expect(3);
     assert!(
@@ -319,10 +324,7 @@ fn a_script_with_a_token_in_it_is_taken_up_although_the_token_is_another_one() {
         "    containerImage: busybox\n    env: {TOKEN: '{{ outputs.auth.accessToken.tokenValue }}'}",
     );
     sandbox.write("flow.yaml", &text);
-    let mut run = Sandbox::start_command(sandbox.command(&RUN).envs(google.environment()));
-    run.await_line("line 1");
-    run.signal("TERM");
-    run.wait().expect(75);
+    leave(&sandbox, &google);
     for token in google.tokens() {
         assert!(!journal(&sandbox).contains(&token), "the journal has a token");
     }
@@ -331,4 +333,33 @@ fn a_script_with_a_token_in_it_is_taken_up_although_the_token_is_another_one() {
     assert_eq!(google.tokens().len(), 3, "it was asked for another token");
     assert_eq!(sandbox.history("x", "pod"), ["created", "attached", "deleted"]);
     assert_eq!(sandbox.podrun(&["logs", "x"]).expect(0).out.lines().count(), 3);
+}
+
+#[test]
+fn google_is_reached_through_the_proxy_of_the_environment() {
+    let google = google();
+    let sandbox = flow("login", "");
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = proxy.local_addr().unwrap();
+    let asked = std::thread::spawn(move || {
+        let mut line = String::new();
+        let (mut stream, _) = proxy.accept().unwrap();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        // Nothing listens any more: whoever tries again fails at once.
+        drop(proxy);
+        stream.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n").unwrap();
+        line
+    });
+    let [metadata, _] = google.environment();
+    let mut command = sandbox.command(&RUN);
+    let run = finished(command.envs([metadata]).env("HTTPS_PROXY", format!("http://{address}"))).expect(1);
+    assert_eq!(
+        asked.join().unwrap().trim_end(),
+        "CONNECT container.googleapis.com:443 HTTP/1.1"
+    );
+    assert!(
+        run.out.contains("no answer from `https://container.googleapis.com/"),
+        "{}",
+        run.out
+    );
 }

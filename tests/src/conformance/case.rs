@@ -61,6 +61,22 @@ fn folders(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Copies what is in a folder; the copies are their owner's alone, as files of secrets must be.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let copied = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            fs::create_dir(&copied)?;
+            copy(&path, &copied)?;
+        } else {
+            fs::copy(&path, &copied)?;
+            fs::set_permissions(&copied, fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
+}
+
 /// The repository.
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -98,6 +114,12 @@ impl Case {
     /// # Errors
     /// Tells every difference, with what `podrun` said.
     pub fn run(&self, stage: &Stage) -> Result<()> {
+        let unfilled = self.expectation(None)?;
+        let text = fs::read_to_string(self.folder.join("expect.yaml"))?;
+        if let Some(lack) = stage.lacks(&text, unfilled.account, unfilled.google) {
+            crate::skip(lack);
+            return Ok(());
+        }
         let expected = self.expectation(Some(stage))?;
         let execution = format!("{}-{}", self.name.replace('/', "-"), stage.run);
         let google = expected.google.then(|| stage.google()).transpose()?;
@@ -167,16 +189,7 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     fn new(case: &Case, expected: &'a Expectation, stage: &Stage, execution: &'a str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        for entry in fs::read_dir(&case.folder)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default();
-            if path.is_file() && name != "expect.yaml" {
-                let copy = folder.path().join(name);
-                fs::copy(&path, &copy)?;
-                // Files of secrets must be their owner's alone.
-                fs::set_permissions(&copy, fs::Permissions::from_mode(0o600))?;
-            }
-        }
+        copy(&case.folder, folder.path())?;
         let defaults = case.file(expected.defaults.as_deref(), "defaults.yaml");
         let defaults = match defaults.is_file() {
             true => {

@@ -79,6 +79,8 @@ pub enum Account {
     /// The account that has the runner's Role and nothing else.
     #[default]
     Runner,
+    /// The same, where the case is about what it may not do.
+    Limited,
     /// One that may also create secrets.
     Secrets,
     /// Nobody: the flow or its defaults say how the cluster is reached.

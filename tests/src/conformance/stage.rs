@@ -123,6 +123,22 @@ impl Stage {
         Ok(words)
     }
 
+    /// Why a case cannot run on this cluster, if it was only given.
+    pub(super) fn lacks(&self, text: &str, account: Account, google: bool) -> Option<&'static str> {
+        match account {
+            Account::Secrets if self.registry.is_none() => {
+                Some("PODRUN_TEST_CLUSTER_DIR is not set, so there is no private registry")
+            }
+            Account::Limited if variable("PODRUN_TEST_RUNNER_KUBECONFIG").is_err() => {
+                Some("PODRUN_TEST_RUNNER_KUBECONFIG is not set, so there is no account with the Role alone")
+            }
+            _ if (google || text.contains("%{token")) && self.place.token().is_none() => {
+                Some("the kubeconfig holds no token")
+            }
+            _ => None,
+        }
+    }
+
     /// Google's services, which lead to this cluster.
     pub(super) fn google(&self) -> Result<Google> {
         let server = self.place.server()?;
@@ -153,16 +169,13 @@ impl Stage {
     pub(super) fn kubeconfig(&self, path: &Path, account: Account) -> Result<()> {
         self.place.kubeconfig(path, None)?;
         match account {
-            Account::Runner => {}
+            Account::Runner | Account::Limited => {}
             Account::None => fs::remove_file(path)?,
             Account::Secrets => {
                 let mut access: Value = serde_json::from_str(&fs::read_to_string(path)?)?;
                 access["users"][0]["user"] = json!({"token": self.puller});
                 fs::write(path, access.to_string())?;
             }
-        }
-        if account == Account::Secrets && self.registry.is_none() {
-            bail!("PODRUN_TEST_CLUSTER_DIR is not set, so there is no private registry");
         }
         Ok(())
     }

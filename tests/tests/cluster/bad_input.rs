@@ -136,6 +136,18 @@ async fn tasks_and_options_that_cannot_be_meant_are_refused_with_the_cure() {
         (trial("no-timeout").timeout(0), Refusal::invalid(&["`timeout` is 0"])),
         (trial("glob").output("[a"), Refusal::invalid(&["`outputFiles`", "`[a`"])),
         (
+            trial("alternatives").output("{a,b"),
+            Refusal::invalid(&["`outputFiles`", "`{a,b`"]),
+        ),
+        (
+            trial("expression").output("regex:("),
+            Refusal::invalid(&["`outputFiles`", "`regex:(`", "regular expression"]),
+        ),
+        (
+            trial("huge").output("regex:(a{999}){999}"),
+            Refusal::invalid(&["`outputFiles`", "too large"]),
+        ),
+        (
             trial("absolute-glob").output("/etc/*"),
             Refusal::invalid(&["`/etc/*`", "relative"]),
         ),
