@@ -119,6 +119,18 @@ fn a_task_is_a_container_of_the_pod() {
 
 #[test]
 #[ignore = "needs a cluster"]
+fn a_task_is_never_among_the_agents_processes() {
+    let spec = "  automountServiceAccountToken: false";
+    let pod = runtime::deploy(&[(spec, &format!("{spec}\n  shareProcessNamespace: true"))]);
+    let agent = pod.by_address();
+    create(&agent, "look", "echo $$; ls -d /proc/[0-9]*", &Value::Null);
+    agent.await_state("look", "terminated");
+    let log = agent.log("look");
+    assert!(log.starts_with("1\n/proc/1\n") && log.lines().count() <= 3, "{log}");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
 fn what_cannot_be_run_says_why() {
     let pod = runtime::deploy(&[]);
     let agent = pod.by_address();
