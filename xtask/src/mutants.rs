@@ -360,11 +360,19 @@ fn parse(name: String, text: &str) -> Result<Mutant> {
         let mut files = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
         files.any(|file| folders.iter().any(|folder| file.starts_with(folder)))
     };
+    let changes_agent = touches(&["agent/"]);
     let touches = Touches {
         component: touches(&["runner/", "wit/"]),
         program: touches(&["cli/", "hosts/rust/"]),
     };
-    ensure!(touches != Touches::default(), "changes neither the runner nor a host");
+    ensure!(
+        touches != Touches::default() || changes_agent,
+        "changes neither the runner, a host nor the agent"
+    );
+    ensure!(
+        !changes_agent || matches!(place, Place::Unit(_)),
+        "the agent's image is not built anew for a cluster test: name a `unit` one"
+    );
     Ok(Mutant {
         breaks: value("Breaks:")?.to_owned(),
         killer: Killer {
@@ -416,6 +424,9 @@ mod tests {
             (killer.place, killer.test.as_str()),
             (Place::Unit(vec!["--bin".into(), "podrun".into()]), "a::b")
         );
+        let agents = "\ndiff --git a/agent/src/init.rs b/agent/src/init.rs\n+++ b/agent/src/init.rs\n";
+        parse("m".into(), &format!("Breaks: x.\nKilled by: unit --lib a\n{agents}")).unwrap();
+        parse("m".into(), &format!("Breaks: x.\nKilled by: cluster agent a\n{agents}")).unwrap_err();
         for bad in [
             "Breaks: x.\n",
             "Killed by: unit --lib a\n",

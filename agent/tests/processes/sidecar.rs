@@ -366,6 +366,30 @@ fn what_answers_twice_is_refused() {
     assert_eq!(agent.await_end("u")["reason"], "Succeeded");
 }
 
+#[test]
+fn a_neighbour_that_hides_is_no_hindrance() {
+    let place = Place::new();
+    let pod = Pod::new(&place);
+    let _main = pod.main();
+    // Who may execute a program and not read it is hidden from its own user by the kernel.
+    let hidden = place.path().join("sleep");
+    fs::copy("/bin/sleep", &hidden).unwrap();
+    fs::set_permissions(&hidden, std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    let other = format!(
+        "setpriv --reuid 1234 --regid 1234 --clear-groups sh -c 'exec {} 100000'",
+        hidden.display()
+    );
+    let other = pod.container("other", Some("other"), "true", &other);
+    let owner = |what: &str| {
+        let metadata = fs::metadata(format!("/proc/{}/{what}", other.pid())).unwrap();
+        std::os::unix::fs::MetadataExt::uid(&metadata)
+    };
+    assert_eq!((owner(""), owner("environ")), (1234, 0));
+    let agent = pod.agent(ENOUGH);
+    assert_eq!(output(&agent, "t", json!({"command": ["hostname"]})), "main\n");
+}
+
 /// A file that stands for the one which the kubelet mounts into a container for its last words.
 fn named(place: &Place, container: &str) -> String {
     let source = place.path().join("pods/uid/containers").join(container).join("1");
