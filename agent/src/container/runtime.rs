@@ -17,11 +17,11 @@ use crate::protocol::Moment;
 use crate::store::TaskId;
 
 /// How often the runtime is asked what became of the containers, all at once, and how often logs are looked at.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(50);
 
 /// How long nothing may come any more before the log of a container that has ended is complete: the runtime may still
 /// be writing the last lines.
-const SETTLING: Duration = Duration::from_millis(50);
+const SETTLING: Duration = Duration::from_millis(25);
 
 /// How often an image is asked for, and a container that may be there already from an earlier request.
 const TRIES: u32 = 3;

@@ -1,7 +1,7 @@
 //! What a task's container is made of. Pure.
 //!
-//! It is what a container of the pod without settings of its own would be: in the pod's namespaces, below its cgroup,
-//! with the user, the groups and the SELinux options that the pod sets for all. Beyond that it gets the runtime's
+//! It is what a container of the pod without settings of its own would be: in the pod's namespaces (but never among the
+//! agent's processes, through which user 0 would reach the runtime's socket), below its cgroup, with the user, the groups and the SELinux options that the pod sets for all. Beyond that it gets the runtime's
 //! seccomp profile (its AppArmor profile is what runtimes apply anyway), gains no privileges, and is the first to go
 //! when memory is short, because it has requested none.
 
@@ -11,7 +11,7 @@ use std::path::Path;
 use super::ContainerTask;
 use super::cri::{
     ContainerConfig, ContainerMetadata, CreateContainerRequest, ImageSpec, KeyValue, LinuxContainerConfig,
-    LinuxContainerResources, LinuxContainerSecurityContext, Mount, PodSandboxConfig, SecurityProfile,
+    LinuxContainerResources, LinuxContainerSecurityContext, Mount, NamespaceOption, PodSandboxConfig, SecurityProfile,
 };
 use super::output::LOG;
 use super::pod::{Pod, label};
@@ -26,6 +26,9 @@ pub(super) const AGENT: &str = "podrun.dev/agent";
 
 /// The annotation with the task's name, which may be what no label is.
 const NAME: &str = "podrun.dev/task-name";
+
+/// A namespace of the container's own.
+const OWN: i32 = 1;
 
 /// Killed before anything that has requested memory.
 const FIRST_TO_GO: i64 = 1000;
@@ -153,7 +156,10 @@ fn linux(pod: &PodSandboxConfig) -> LinuxContainerConfig {
             oom_score_adj: FIRST_TO_GO,
         }),
         security_context: Some(LinuxContainerSecurityContext {
-            namespace_options: pod.namespace_options,
+            namespace_options: Some(NamespaceOption {
+                pid: OWN,
+                ..pod.namespace_options.unwrap_or_default()
+            }),
             selinux_options: pod.selinux_options,
             run_as_user: pod.run_as_user,
             run_as_group: pod.run_as_group,
@@ -170,9 +176,7 @@ fn linux(pod: &PodSandboxConfig) -> LinuxContainerConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::cri::{
-        Int64Value, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceOption, PodSandboxMetadata,
-    };
+    use crate::container::cri::{Int64Value, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, PodSandboxMetadata};
     use crate::protocol::{Container, Name};
 
     fn pod() -> Pod {
@@ -193,7 +197,8 @@ mod tests {
                     cgroup_parent: "/kubepods/podu-1".into(),
                     security_context: Some(LinuxSandboxSecurityContext {
                         namespace_options: Some(NamespaceOption {
-                            pid: 1,
+                            network: 2,
+                            pid: 0,
                             ..NamespaceOption::default()
                         }),
                         run_as_user: Some(Int64Value { value: 1000 }),
@@ -270,7 +275,8 @@ mod tests {
     fn it_may_do_no_more_than_a_plain_container_of_the_pod() {
         let linux = made(Container::default()).unwrap().config.unwrap().linux.unwrap();
         let context = linux.security_context.unwrap();
-        assert_eq!(context.namespace_options.unwrap().pid, 1);
+        let namespaces = context.namespace_options.unwrap();
+        assert_eq!((namespaces.network, namespaces.pid, namespaces.ipc), (2, 1, 0));
         assert_eq!(context.run_as_user.unwrap().value, 1000);
         assert_eq!(context.supplemental_groups, [7]);
         assert!(context.no_new_privs);

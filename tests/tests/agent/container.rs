@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::pod::{Agent, Pod};
+use super::pod::{Agent, PATIENCE, Pod};
 use super::runtime::{self, Container};
 
 /// Creates a task that is a container of busybox running a script.
@@ -119,6 +119,18 @@ fn a_task_is_a_container_of_the_pod() {
 
 #[test]
 #[ignore = "needs a cluster"]
+fn a_task_is_never_among_the_agents_processes() {
+    let spec = "  automountServiceAccountToken: false";
+    let pod = runtime::deploy(&[(spec, &format!("{spec}\n  shareProcessNamespace: true"))]);
+    let agent = pod.by_address();
+    create(&agent, "look", "echo $$; ls -d /proc/[0-9]*", &Value::Null);
+    agent.await_state("look", "terminated");
+    let log = agent.log("look");
+    assert!(log.starts_with("1\n/proc/1\n") && log.lines().count() <= 3, "{log}");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
 fn what_cannot_be_run_says_why() {
     let pod = runtime::deploy(&[]);
     let agent = pod.by_address();
@@ -191,6 +203,30 @@ fn it_goes_on_without_the_agent_and_leaves_nothing_when_deleted() {
     for container in containers {
         container.await_gone();
     }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn output_is_whole_although_the_kubelet_rotates_the_runtimes_log() {
+    if !podrun_tests::full("output of which the kubelet compresses the beginning") {
+        return;
+    }
+    let mode = "- --enable-container-mode=true";
+    let pod = runtime::deploy(&[(mode, &format!("{mode}\n    - --log-max-size=200Mi"))]);
+    let agent = pod.by_address();
+    // Beyond 10 MiB the log is rotated, within ten seconds.
+    let script = "for i in $(seq 1000000 200000 7800000); do seq $i $((i+199999)); sleep 1; done";
+    create(&agent, "much", script, &Value::Null);
+    let begun = std::time::Instant::now();
+    while agent.get("/tasks/much/logs?offset=30000000&limit=1").body.is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "so much is not there yet");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    pod.kill_container("agent");
+    assert_eq!(agent.await_state("much", "terminated")["reason"], "Succeeded");
+    let lines: String = (1_000_000..8_000_000).map(|line| format!("{line}\n")).collect();
+    let log = agent.log("much");
+    assert!(log == lines, "{} bytes of {}", log.len(), lines.len());
 }
 
 #[test]

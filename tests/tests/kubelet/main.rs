@@ -33,7 +33,7 @@ fn restart_kubelet(cluster: &Path) {
         .open(cluster.join("logs/kubelet.log"))
         .unwrap();
     let command = daemon["command"].as_array().unwrap().clone();
-    let child = Command::new("setsid")
+    let mut child = Command::new("setsid")
         .args(command.iter().map(|argument| argument.as_str().unwrap()))
         .current_dir(cluster)
         .env_clear()
@@ -47,6 +47,8 @@ fn restart_kubelet(cluster: &Path) {
     let started = stat.rsplit(')').next().unwrap().split_whitespace().nth(19).unwrap();
     daemon["process"] = json!({"pid": child.id(), "started": started.parse::<u64>().unwrap()});
     fs::write(&file, daemon.to_string()).unwrap();
+    // It outlives this program; if it does not, it is reaped.
+    std::thread::spawn(move || child.wait());
 }
 
 #[test]
