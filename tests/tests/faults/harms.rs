@@ -32,24 +32,6 @@ async fn a_log_that_breaks_off_is_taken_up_at_its_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs cluster"]
-async fn a_log_that_stalls_is_waited_for_as_long_as_wait_for_logs_says_and_loses_no_line() {
-    let trials = Trials::new("stalled");
-    // The one that is followed, and the first that is read after the end.
-    let stalled = (Target::Log, 2, Harm::Stalled(4000));
-    let result = harmed(&trials, "stalled", Way::Inline, stalled).await;
-    let given_up = async {
-        let (scenario, _slot) = trials.scenario("given-up", Way::Inline).await?;
-        scenario.harm(Target::Log, usize::MAX, Harm::Stalled(4000));
-        scenario.miss_log().await?;
-        scenario.harm(Target::Log, 0, Harm::Stalled(4000));
-        scenario.go_on().await?;
-        Ok(scenario)
-    };
-    trials.close(vec![result, given_up.await]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs cluster"]
 async fn a_damaged_or_cut_transfer_is_repeated() {
     let trials = Trials::new("damage");
     let (sidecar, init) = (Target::Exec("out-files"), Target::Exec("init-files"));
