@@ -66,7 +66,10 @@ pub(crate) fn build(barriers: Barriers) -> Result<Products> {
 
     let step = Step::start("building podrun");
     let mut arguments = vec!["build", "--workspace"];
-    arguments.extend((barriers == Barriers::With).then_some("--all-features"));
+    if barriers == Barriers::With {
+        // With the tests, so that what both need is built once: their dependencies ask for more features of it.
+        arguments.extend(["--all-features", "--all-targets"]);
+    }
     interrupt::run(&mut cargo(&arguments)?)?;
     let products = Products {
         podrun: target.join("debug/podrun"),

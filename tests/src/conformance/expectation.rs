@@ -146,7 +146,7 @@ pub struct TaskExpectation {
     pub var_names: Option<Vec<String>>,
     /// All files that came back, by name, with their content; null where that is not known before.
     pub files: Option<BTreeMap<String, Option<String>>>,
-    /// What its last pod has at least, as the API server had it last: see [`super::compare::partial`].
+    /// What its last pod has at least, as the API server had it last: see `compare::partial`.
     pub pod: Option<Value>,
     /// Number of its pods.
     pub pods: Option<usize>,
