@@ -41,7 +41,10 @@ impl Reader<'_> {
             None => InputFiles::Map(Vec::new()),
         };
         let patterns = pod.output_files.iter().enumerate();
-        let outputs = patterns.map(|(index, item)| output_pattern(item, &format!("outputFiles[{index}]"), owner));
+        let outputs = patterns.map(|(index, item)| read_pattern(item, &format!("outputFiles[{index}]"), owner));
+        let outputs: Vec<OutputPattern> = outputs.collect::<Result<_, _>>()?;
+        let wrong = outputs.iter().map(|output| valid(&output.pattern, Pattern::new));
+        self.problems.extend(wrong.filter_map(Result::err));
         let many = |node: &Option<Node>, path: &str| {
             node.as_ref()
                 .map(|node| one_or_many(node, path, owner))
@@ -52,12 +55,11 @@ impl Reader<'_> {
             include: many(&files.include, "namespaceFiles.include"),
             exclude: many(&files.exclude, "namespaceFiles.exclude"),
         });
-        for pattern in namespace_files
+        let wrong = namespace_files
             .iter()
             .flat_map(|files| files.include.iter().chain(&files.exclude))
-        {
-            valid(pattern, Pattern::anywhere)?;
-        }
+            .map(|pattern| valid(pattern, Pattern::anywhere));
+        self.problems.extend(wrong.filter_map(Result::err));
         Ok(Script {
             language,
             code,
@@ -74,7 +76,7 @@ impl Reader<'_> {
                 .collect(),
             inputs,
             namespace_files,
-            outputs: outputs.collect::<Result<_, _>>()?,
+            outputs,
             options,
             config,
             tokens,
@@ -114,12 +116,6 @@ impl Reader<'_> {
             cache: provider.cache.map_or(DEFAULT_CACHE, |cache| cache.0),
         })
     }
-}
-
-fn output_pattern(item: &Node, path: &str, owner: &str) -> Result<OutputPattern, Problem> {
-    let output = read_pattern(item, path, owner)?;
-    valid(&output.pattern, Pattern::new)?;
-    Ok(output)
 }
 
 /// A problem with a pattern that needs no values to be wrong.

@@ -9,7 +9,7 @@ use crate::document::typed::{self, named, text_of};
 use crate::document::{Node, Problem, Value};
 use crate::expression::Text;
 use crate::types::check::check;
-use crate::types::common::{Common, RetryKind, Tasks};
+use crate::types::common::{Attempts, Common, RetryKind, Tasks};
 use crate::types::control::{Ends, ForEach, If, Inner, Parallel, Switch};
 use crate::types::{self, Schemas, TaskKind, TaskType, near_type, task_type, unsupported};
 
@@ -219,7 +219,8 @@ impl Reader<'_> {
             }
             TaskKind::OauthToken => Kind::OauthToken(google_auth(node, owner)?),
         };
-        let retry = common.retry.map(|retry| read_retry(node, owner, &retry)).transpose()?;
+        let Attempts { retry, timeout } = part(node, owner)?;
+        let retry = retry.map(|retry| read_retry(node, owner, &retry)).transpose()?;
         Ok(Step {
             id: common.id,
             kind,
@@ -227,7 +228,7 @@ impl Reader<'_> {
             run_if: common.run_if,
             allow_failure: common.allow_failure,
             retry,
-            timeout: common.timeout,
+            timeout,
         })
     }
 

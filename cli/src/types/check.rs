@@ -15,7 +15,7 @@ use crate::expression::is_template;
 const ELSEWHERE: [&str; 2] = ["#/$defs/Task", "#/$defs/Input"];
 
 /// Properties that other systems have, and what to do instead.
-const INSTEAD: [(&str, &str); 26] = [
+const INSTEAD: [(&str, &str); 28] = [
     ("script", "only types that end in `.Script` have it"),
     ("commands", "only types that end in `.Commands` have it"),
     ("taskDefaults", "it is called `pluginDefaults` now"),
@@ -54,6 +54,14 @@ const INSTEAD: [(&str, &str); 26] = [
     ("prefill", "use `defaults`"),
     ("expression", "write the `values`"),
     ("namespaces", "remove it: there is one folder of namespace files"),
+    (
+        "retry",
+        "give it to tasks that run a script or ask Google Cloud: only these are tried again",
+    ),
+    (
+        "timeout",
+        "give it to tasks that run a script or ask Google Cloud: only these take time of their own",
+    ),
 ];
 
 /// Find every mistake in `node`. `owner` is whose properties these are to the reader, for example "task `hello`".

@@ -30,6 +30,12 @@ pub(crate) struct Common {
     /// A failure leaves a warning, and what follows runs.
     #[serde(default)]
     pub(crate) allow_failure: bool,
+}
+
+/// What tasks can have that take time and may fail by themselves.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Attempts {
     /// When the task is tried again after a failure, as a new attempt. Not after a failure of the cluster, which has a
     /// budget of its own.
     pub(crate) retry: Option<Retry>,

@@ -119,10 +119,11 @@ fn part<T: JsonSchema>() -> Part {
 
 /// What a type of task is put together from.
 fn parts(kind: TaskKind) -> Vec<Part> {
+    let attempts = part::<common::Attempts>();
     let mut parts = vec![part::<common::Common>()];
     parts.extend(match kind {
-        TaskKind::Commands(_) => vec![part::<script::Commands>(), part::<script::Pod>()],
-        TaskKind::Script(_) => vec![part::<script::Script>(), part::<script::Pod>()],
+        TaskKind::Commands(_) => vec![attempts, part::<script::Commands>(), part::<script::Pod>()],
+        TaskKind::Script(_) => vec![attempts, part::<script::Script>(), part::<script::Pod>()],
         TaskKind::Parallel => vec![
             part::<control::Parallel>(),
             part::<control::Inner>(),
@@ -139,8 +140,8 @@ fn parts(kind: TaskKind) -> Vec<Part> {
         TaskKind::Log => vec![part::<core::Log>()],
         TaskKind::Return => vec![part::<core::Return>()],
         TaskKind::Fail => vec![part::<core::Fail>()],
-        TaskKind::GkeCluster => vec![part::<google::Cluster>(), part::<google::Auth>()],
-        TaskKind::OauthToken => vec![part::<google::Auth>()],
+        TaskKind::GkeCluster => vec![attempts, part::<google::Cluster>(), part::<google::Auth>()],
+        TaskKind::OauthToken => vec![attempts, part::<google::Auth>()],
     });
     parts
 }
