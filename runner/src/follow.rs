@@ -22,6 +22,7 @@ use tokio::time::Instant;
 const SILENCE: Duration = Duration::from_secs(600);
 const AGAIN: Duration = Duration::from_millis(500);
 const ATTEMPTS: u32 = 4;
+const BROKE_OFF: &str = "the log broke off before its end; reading on from the last line";
 
 type Stream = Pin<Box<dyn AsyncBufRead>>;
 
@@ -138,7 +139,13 @@ impl<'c> Follower<'c> {
         for _ in 0..ATTEMPTS {
             self.source = Source::Closed(Instant::now());
             let since = self.tracker.connect();
-            let mut stream = match open(self.cluster, pod.to_owned(), self.container.clone(), false, since).await {
+            let opening = open(self.cluster, pod.to_owned(), self.container.clone(), false, since);
+            // An answer that does not begin is silence, too.
+            let Ok(opened) = tokio::time::timeout(pause, opening).await else {
+                self.session.note(Level::Warn, BROKE_OFF);
+                continue;
+            };
+            let mut stream = match opened {
                 Ok(stream) => stream,
                 // The log is still there for whoever gets the right: the pod must not go.
                 Err(error) if status(&error) == Some(StatusCode::FORBIDDEN) => {
@@ -161,13 +168,10 @@ impl<'c> Follower<'c> {
                 let last = self.tracker.finish();
                 return self.emit(last);
             }
-            self.session.note(
-                Level::Warn,
-                "the log broke off before its end; reading on from the last line",
-            );
+            self.session.note(Level::Warn, BROKE_OFF);
         }
         Err(Error::Unavailable(
-            "the end of the log did not arrive, its connection breaks each time: call `run` or `attach` again".into(),
+            "the end of the log did not arrive, it breaks off or stalls each time: call `run` or `attach` again".into(),
         )
         .into())
     }

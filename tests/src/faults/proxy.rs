@@ -71,6 +71,8 @@ pub enum Harm {
     Damaged(usize),
     /// It breaks off after so many bytes.
     Cut(usize),
+    /// Nothing more of it comes after so many bytes, and its connection stays.
+    Stalled(usize),
     /// It is well, and one bit of what is sent over the upgraded connection is wrong, so many bytes after its begin.
     Spoiled(usize),
     /// It is well, and the upgraded connection breaks after so many bytes were sent over it.
@@ -374,6 +376,13 @@ async fn answers(
             Some(Course::Stop(Moment::After)) => return shared.catch().await,
             Some(Course::Stop(Moment::Received(limit))) if received > limit => return shared.catch().await,
             Some(Course::Suffer(Harm::Cut(limit))) if received > limit => bail!("cut as asked"),
+            Some(Course::Suffer(Harm::Stalled(limit))) if received > limit => {
+                let mut to = back.lock().await;
+                to.write_all(&buffer[..limit.saturating_sub(before)]).await?;
+                to.flush().await?;
+                drop(to);
+                return std::future::pending().await;
+            }
             Some(Course::Suffer(Harm::Damaged(place))) => {
                 let byte = place.checked_sub(before).and_then(|place| buffer.get_mut(place));
                 byte.into_iter().for_each(|byte| *byte ^= 1);

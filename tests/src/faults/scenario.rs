@@ -272,6 +272,21 @@ impl Scenario {
         Ok(())
     }
 
+    /// Runs the command, which must fail because the end of the log does not arrive, and must not call that an end.
+    pub async fn miss_log(&self) -> Result<()> {
+        let output = within(self.command().output()).await?;
+        let said = text(&output);
+        ensure!(
+            output.status.code() == Some(3)
+                && said.contains("the end of the log did not arrive")
+                && !said.contains("\"task-ended\""),
+            "{}: {}\n{said}",
+            self.id,
+            output.status,
+        );
+        Ok(())
+    }
+
     /// Runs the same command again, to its end, and checks everything that can be seen from here.
     pub async fn go_on(&self) -> Result<()> {
         let output = within(self.command().output()).await?;
@@ -537,6 +552,7 @@ tasks:
     taskRunner:
       type: io.kestra.plugin.ee.kubernetes.runner.Kubernetes
       pullPolicy: IF_NOT_PRESENT
+      waitForLogs: PT5S
       inlineLimit: {inline_limit}
     inputFiles:
       data.bin: "{{{{ inputs.file }}}}"

@@ -32,6 +32,27 @@ async fn a_log_that_breaks_off_is_taken_up_at_its_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs cluster"]
+async fn a_log_that_stalls_is_waited_for_as_long_as_wait_for_logs_says_and_loses_no_line() {
+    let trials = Trials::new("stalled");
+    let given_up = async {
+        let (scenario, _slot) = trials.scenario("given-up", Way::Inline, Ending::Itself).await?;
+        scenario.harm(Target::Log, usize::MAX, Harm::Stalled(4000));
+        scenario.miss_log().await?;
+        scenario.harm(Target::Log, 0, Harm::Stalled(4000));
+        scenario.go_on().await?;
+        Ok(scenario)
+    };
+    // The log that is followed stalls, and the first that is read after the end: amid its lines, or before any answer.
+    let results = tokio::join!(
+        harmed(&trials, "stalled", Way::Inline, (Target::Log, 2, Harm::Stalled(4000))),
+        harmed(&trials, "unanswered", Way::Inline, (Target::Log, 2, Harm::Stalled(0))),
+        given_up,
+    );
+    trials.close(vec![results.0, results.1, results.2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cluster"]
 async fn a_damaged_or_cut_transfer_is_repeated() {
     let trials = Trials::new("damage");
     let (sidecar, init) = (Target::Exec("out-files"), Target::Exec("init-files"));
