@@ -117,10 +117,15 @@ impl Cluster {
         files.map(|file| pid(&fs::read(file.path()).unwrap())).collect()
     }
 
+    /// Whether a control group of this name is the cluster's: its name, and eight digits for its folder.
+    fn owns(&self, group: &str) -> bool {
+        let digits = group.strip_prefix(&format!("podrun-{}-", self.name));
+        digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    }
+
     /// Every process that belongs to the cluster: components, shims, and what runs in containers.
     fn processes(&self) -> Vec<u32> {
         let tag = format!("PODRUN_CLUSTER={}", self.folder.display());
-        let group = format!("/podrun-{}/", self.name);
         let belongs = |pid: &u32| {
             // Who is dead and waits to be reaped is init's affair.
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -136,7 +141,7 @@ impl Cluster {
             environment
                 .split(|byte| *byte == 0)
                 .any(|entry| entry == tag.as_bytes())
-                || groups.contains(&group)
+                || groups.split(['/', '\n']).any(|group| self.owns(group))
         };
         let entries = fs::read_dir("/proc").unwrap().flatten();
         entries
@@ -429,7 +434,6 @@ impl Traces {
     fn of(cluster: &Cluster, bridge: &str) -> Self {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let folder = cluster.folder.to_str().unwrap();
-        let group = format!("podrun-{}", cluster.name);
         let hierarchies = fs::read_dir("/sys/fs/cgroup")
             .unwrap()
             .flatten()
@@ -443,7 +447,8 @@ impl Traces {
                 .count(),
             groups: hierarchies
                 .chain([PathBuf::from("/sys/fs/cgroup")])
-                .filter(|path| path.join(&group).exists())
+                .flat_map(|path| fs::read_dir(path).into_iter().flatten().flatten())
+                .filter(|entry| entry.file_name().to_str().is_some_and(|name| cluster.owns(name)))
                 .count(),
             device: Path::new("/sys/class/net").join(bridge).exists(),
             folder: cluster.folder.exists(),

@@ -79,7 +79,7 @@ pub enum Account {
     /// The account that has the runner's Role and nothing else.
     #[default]
     Runner,
-    /// The same, where the case is about what it may not do.
+    /// Another one with that Role, where the case is about what it may not do.
     Limited,
     /// One that may also create secrets.
     Secrets,

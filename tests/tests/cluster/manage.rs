@@ -54,6 +54,7 @@ async fn the_schemas_name_every_property_of_the_reference() {
             "podSpec",
             "priorityClassName",
             "pullPolicy",
+            "requiredOutputs",
             "resources",
             "resume",
             "runtimeClassName",
