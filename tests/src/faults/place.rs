@@ -102,6 +102,20 @@ impl Place {
         fs::write(path, access.to_string()).with_context(|| format!("failed to write `{}`", path.display()))
     }
 
+    /// Waits until the script of the execution's only pod has ended.
+    ///
+    /// # Errors
+    /// When there is no such pod, or its script goes on for a minute.
+    pub fn wait_for_end(&self, execution: &str) -> Result<()> {
+        let pods = self.kubectl(&["get", "pods", "-o", "name"])?;
+        let prefix = format!("pod/{execution}-");
+        let pod = pods.lines().find(|pod| pod.starts_with(&prefix));
+        let pod = pod.with_context(|| format!("{execution} has no pod among {pods}"))?;
+        let ended = r#"--for=jsonpath={.status.containerStatuses[?(@.name=="main")].state.terminated.exitCode}"#;
+        self.kubectl(&["wait", pod, ended, "--timeout=60s"])?;
+        Ok(())
+    }
+
     /// Runs kubectl in the namespace as the cluster's administrator; what it printed.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut all = vec!["--namespace", &self.namespace];

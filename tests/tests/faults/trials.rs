@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use podrun_tests::faults::{Audit, Ending, Kill, Place, Scenario, Way, variable};
+use podrun_tests::faults::{Audit, Ending, Kill, Moment, Place, Scenario, Way, variable};
 use podrun_tests::skip;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -53,6 +53,10 @@ impl Trials {
         let (scenario, _slot) = self.scenario(id, way, ending).await?;
         let died = scenario.die(kill).await?;
         let phase = if died { scenario.phase()? } else { None };
+        if kill == Kill::Stop(Moment::After) {
+            // What is to be judged is an end that no host saw.
+            self.place.wait_for_end(&scenario.id)?;
+        }
         scenario.go_on().await?;
         Ok((scenario, phase))
     }
