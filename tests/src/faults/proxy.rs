@@ -19,6 +19,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Place;
 
+/// How the status of an exec begins that the server sends as the connection's last message. Nothing else has it here: the
+/// commands that are stopped at their end write nothing.
+const STATUS: &[u8] = br#"{"metadata":{},"status":"#;
+
 /// A longer head is not one of Kubernetes' requests.
 const HEAD: usize = 256 * 1024;
 
@@ -42,6 +46,9 @@ pub enum Moment {
     Before,
     /// The server has answered, and the caller will not see it.
     After,
+    /// The server says that an exec's command has ended, or ends the connection over it, and the caller will not see it.
+    /// When the server has only answered, the command may not have begun, and need not begin without the caller.
+    Done,
     /// The server gets the request, and nothing is stopped.
     Passed,
     /// So many bytes of an upgraded connection went to the server.
@@ -366,7 +373,12 @@ async fn answers(
     let mut before = 0;
     loop {
         buffer.clear();
-        if from.read_buf(&mut buffer).await? == 0 {
+        let ended = from.read_buf(&mut buffer).await? == 0;
+        let done = ended || buffer.windows(STATUS.len()).any(|window| window == STATUS);
+        if done && *course.borrow() == Some(Course::Stop(Moment::Done)) {
+            return shared.catch().await;
+        }
+        if ended {
             back.lock().await.shutdown().await?;
             return Ok(());
         }

@@ -150,7 +150,7 @@ async fn killed_around_the_signal_that_stops_a_script() {
     let trials = Trials::new("signals");
     let results = tokio::join!(
         trials.trial("signal-before", Way::Inline, Kill::Stop(Moment::Before)),
-        trials.trial("signal-after", Way::Inline, Kill::Stop(Moment::After)),
+        trials.trial("signal-done", Way::Inline, Kill::Stop(Moment::Done)),
     );
     let scenario = |result: Result<(Scenario, _)>| result.map(|(scenario, _)| scenario);
     trials.close(vec![scenario(results.0), scenario(results.1)]);

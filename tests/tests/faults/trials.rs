@@ -53,7 +53,7 @@ impl Trials {
         let (scenario, _slot) = self.scenario(id, way, ending).await?;
         let died = scenario.die(kill).await?;
         let phase = if died { scenario.phase()? } else { None };
-        if kill == Kill::Stop(Moment::After) {
+        if kill == Kill::Stop(Moment::Done) {
             // What is to be judged is an end that no host saw.
             self.place.wait_for_end(&scenario.id)?;
         }
