@@ -108,7 +108,8 @@ impl<'c> Follower<'c> {
         let mut clock = tokio::time::interval(Duration::from_secs(1));
         let name = watched.name().to_owned();
         loop {
-            if watched.gone() || pod_status::outcome(watched.pod(), stored).is_some() {
+            let over = watched.gone() || pod_status::outcome(watched.pod(), stored).is_some();
+            if over || pod_status::forsaken(watched.pod(), now()) {
                 return Ok(Followed::Ended);
             }
             if pod_status::overdue(watched.pod(), stored, now()) {
@@ -225,7 +226,10 @@ impl<'c> Follower<'c> {
         }
     }
 
+    /// Hands over what was read. The tracker counts it as told, so a host that wants the script stopped in the middle of it
+    /// gets the rest all the same; one that leaves has a cursor and reads on from there.
     fn emit(&mut self, steps: Vec<Step>) -> Result<(), Halt> {
+        let mut cancelled = Ok(());
         for step in steps {
             match step {
                 Step::Emit(part, cursor) => {
@@ -233,7 +237,10 @@ impl<'c> Follower<'c> {
                         Some(container) => init_events(container, &part),
                         None => events(&part),
                     };
-                    self.session.push_covered(events, cursor.to_string())?;
+                    match self.session.push_covered(events, cursor.to_string()) {
+                        Err(Halt::Cancel) => cancelled = Err(Halt::Cancel),
+                        pushed => pushed?,
+                    }
                 }
                 Step::Note(text) => self.session.note(Level::Warn, format!("the node says: {text}")),
                 Step::Gap => self.session.note(
@@ -242,7 +249,7 @@ impl<'c> Follower<'c> {
                 ),
             }
         }
-        Ok(())
+        cancelled
     }
 }
 

@@ -69,7 +69,8 @@ impl<'h> Session<'h> {
         batch.events.push(event);
     }
 
-    /// Adds what one log line became, and the cursor that covers it. Hands over full batches.
+    /// Adds what one log line became, and the cursor that covers it. Hands over full batches first; that the host then wants
+    /// the script stopped is told after the line was taken, which its reader will not bring again.
     pub(crate) fn push_covered(&self, events: Vec<Event>, cursor: String) -> Result<(), Halt> {
         let added: usize = events.iter().map(text).sum();
         let full = {
@@ -77,14 +78,15 @@ impl<'h> Session<'h> {
             !batch.events.is_empty()
                 && (batch.text + added > BATCH_TEXT || batch.events.len() + events.len() > BATCH_EVENTS)
         };
-        if full {
-            self.flush()?;
+        let flushed = if full { self.flush() } else { Ok(()) };
+        if let Err(Halt::Detach | Halt::Error(_)) = flushed {
+            return flushed;
         }
         let mut batch = self.batch.borrow_mut();
         batch.text += added;
         batch.events.extend(events);
         batch.cursor = Some(cursor);
-        Ok(())
+        flushed
     }
 
     /// Says something to people.
@@ -162,5 +164,74 @@ fn text(event: &Event) -> usize {
         Event::Metric(metric) => metric.name.len() + metric.value.len(),
         Event::Diagnostic(diagnostic) => diagnostic.message.len(),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{Credential, LogLine};
+
+    /// A host that answers with these directives, the last one first, and proceeds after them.
+    #[derive(Default)]
+    struct Recorder {
+        answers: RefCell<Vec<Directive>>,
+        batches: RefCell<Vec<(usize, Option<String>)>>,
+    }
+
+    impl Host for Recorder {
+        fn emit(&self, events: &[Event], cursor: Option<&str>) -> Directive {
+            self.batches
+                .borrow_mut()
+                .push((events.len(), cursor.map(str::to_owned)));
+            self.answers.borrow_mut().pop().unwrap_or(Directive::Proceed)
+        }
+
+        fn authenticate(&self, _refused: bool) -> Option<Credential> {
+            None
+        }
+    }
+
+    fn line(message: String) -> Vec<Event> {
+        vec![Event::Log(LogLine {
+            source: None,
+            level: Level::Info,
+            time: 0,
+            message,
+            partial: false,
+            lossy: false,
+        })]
+    }
+
+    #[test]
+    fn batches_are_handed_over_before_they_are_too_large() {
+        let host = Recorder::default();
+        let session = Session::new(&host);
+        for number in 0..=BATCH_EVENTS {
+            session.push_covered(line(String::new()), number.to_string()).unwrap();
+        }
+        assert_eq!(*host.batches.borrow(), [(BATCH_EVENTS, Some("999".to_owned()))]);
+        session
+            .push_covered(line("x".repeat(BATCH_TEXT)), "long".to_owned())
+            .unwrap();
+        session.push_covered(line("y".to_owned()), "short".to_owned()).unwrap();
+        session.finish();
+        let batches: Vec<_> = host.batches.take().into_iter().skip(1).collect();
+        let expected = [(2, "long"), (1, "short")].map(|(events, cursor)| (events, Some(cursor.to_owned())));
+        assert_eq!(batches, expected);
+    }
+
+    #[test]
+    fn a_cancel_in_the_middle_of_a_burst_loses_no_line() {
+        let host = Recorder::default();
+        let session = Session::new(&host);
+        for number in 0..BATCH_EVENTS {
+            session.push_covered(line(String::new()), number.to_string()).unwrap();
+        }
+        host.answers.borrow_mut().push(Directive::Cancel);
+        let halted = session.push_covered(line(String::new()), "after".to_owned());
+        assert!(matches!(halted, Err(Halt::Cancel)));
+        session.finish();
+        assert_eq!(host.batches.borrow().last(), Some(&(1, Some("after".to_owned()))));
     }
 }
