@@ -6,13 +6,14 @@ use crate::{
     contract::{Error, Event, Level, OutputFile, Progress},
     exec::{Exec, ExecError, Output},
     inputs::hex,
-    outputs::{Destination, Listing, Selection, Wanted},
+    outputs::{Destination, Listing, ListingEnd, Selection, Wanted},
     pod::{SIDECAR, Stored},
     session::{Halt, Session},
     untar::{Item, Untar},
 };
 use sha2::{Digest, Sha256};
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -20,10 +21,11 @@ use std::{
 };
 
 const PROBE_SCRIPT: &str = include_str!("scripts/probe.sh");
+const ALIVE_SCRIPT: &str = include_str!("scripts/alive.sh");
 const COLLECT_SCRIPT: &str = include_str!("scripts/collect.sh");
 const ATTEMPTS: u32 = 4;
-/// Longest listing that is read.
-const LISTING: usize = 64 * 1024 * 1024;
+/// Longest listing that is read: some 100,000 files, which take several times as much memory while they are selected.
+const LISTING: usize = 16 * 1024 * 1024;
 /// Folder of unfinished downloads below the host's folder of outputs.
 const UNFINISHED: &str = ".podrun-unfinished";
 
@@ -117,7 +119,7 @@ async fn fetch(
     wanted: &Wanted,
     output_dir: bool,
 ) -> Result<Vec<OutputFile>, Trouble> {
-    let script = format!("{PROBE_SCRIPT}{COLLECT_SCRIPT}");
+    let script = format!("{PROBE_SCRIPT}{ALIVE_SCRIPT}{COLLECT_SCRIPT}");
     let mut command = vec!["sh", "-c", &script, "podrun"];
     command.extend(wanted.folders(output_dir));
     let mut exec = Exec::start(cluster, pod, SIDECAR, &command).await?;
@@ -154,14 +156,14 @@ async fn fetch(
 }
 
 async fn listing(exec: &mut Exec) -> Result<(Listing, Vec<u8>), Trouble> {
-    let mut bytes = Vec::new();
+    let (mut bytes, mut end) = (Vec::new(), ListingEnd::default());
     loop {
         match exec.next().await? {
             Output::Stdout(data) => bytes.extend_from_slice(&data),
             Output::Stderr(_) => continue,
             Output::Done => return Err(ExecError::Broken("the listing is cut short".into()).into()),
         }
-        if let Some(end) = Listing::complete(&bytes) {
+        if let Some(end) = end.find(&bytes) {
             let rest = bytes.split_off(end);
             return Ok((Listing::parse(&bytes)?, rest));
         }
@@ -184,10 +186,10 @@ async fn receive(exec: &mut Exec, download: &mut Download<'_>, rest: &[u8]) -> R
             e.into()
         }
     };
-    download.take(untar.feed(rest).map_err(damaged)?)?;
+    download.take(untar.feed(rest).map_err(damaged)?).map_err(damaged)?;
     loop {
         match exec.next().await? {
-            Output::Stdout(data) => download.take(untar.feed(&data).map_err(damaged)?)?,
+            Output::Stdout(data) => download.take(untar.feed(&data).map_err(damaged)?).map_err(damaged)?,
             Output::Stderr(data) => said.extend_from_slice(&data),
             Output::Done if untar.ended() => break,
             Output::Done => return Err(ExecError::Broken("the archive is cut short".into()).into()),
@@ -214,6 +216,7 @@ struct Download<'s> {
 }
 
 /// A file that arrived.
+#[derive(Clone)]
 struct Received {
     name: String,
     size: u64,
@@ -252,6 +255,24 @@ impl<'s> Download<'s> {
                         sha256: String::new(),
                         part,
                     });
+                }
+                Item::Link { path, target } => {
+                    let part = self.folder.join(self.files.len().to_string());
+                    let earlier = self.files.iter().rev().find(|file| file.name == target);
+                    let earlier = earlier.ok_or_else(|| {
+                        io::Error::new(
+                            io::ErrorKind::InvalidData,
+                            format!("`{path}` is another name of `{target}`, which did not come before it"),
+                        )
+                    })?;
+                    fs::copy(&earlier.part, &part)?;
+                    self.done += earlier.size;
+                    let received = Received {
+                        name: path,
+                        part,
+                        ..earlier.clone()
+                    };
+                    self.files.push(received);
                 }
                 Item::Data(data) => {
                     if let Some((file, hash)) = &mut self.open {
@@ -297,17 +318,17 @@ impl<'s> Download<'s> {
                 return Err(broken(format!("`{wanted}` arrived damaged")));
             }
         }
-        let mut outputs = Vec::new();
+        let (mut outputs, mut folders) = (Vec::new(), HashSet::new());
         for (file, destinations) in self.files.iter().zip(selection.files.values()) {
             let mut rest = destinations.iter();
             let Some(first) = rest.next() else { continue };
             for destination in rest {
                 let copy = self.folder.join("copy");
                 fs::copy(&file.part, &copy)?;
-                place(&copy, folder, destination)?;
+                place(&copy, folder, destination, &mut folders)?;
                 outputs.push(output(file, destination));
             }
-            place(&file.part, folder, first)?;
+            place(&file.part, folder, first, &mut folders)?;
             outputs.push(output(file, first));
         }
         self.report();
@@ -316,11 +337,12 @@ impl<'s> Download<'s> {
     }
 }
 
-/// Renames a complete file to its final name.
-fn place(part: &Path, folder: &Path, destination: &Destination) -> io::Result<()> {
+/// Renames a complete file to its final name. `made` are the folders that are there already.
+fn place(part: &Path, folder: &Path, destination: &Destination, made: &mut HashSet<PathBuf>) -> io::Result<()> {
     let path = folder.join(destination.relative());
-    if let Some(parent) = path.parent() {
+    if let Some(parent) = path.parent().filter(|parent| !made.contains(*parent)) {
         fs::create_dir_all(parent)?;
+        made.insert(parent.to_owned());
     }
     fs::rename(part, &path)
 }

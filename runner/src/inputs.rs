@@ -14,7 +14,7 @@ use std::{
 /// Files below this size share a unit.
 const SMALL: u64 = 512 * 1024;
 /// A unit of small files is closed when it holds this much.
-const PACK: u64 = 4 * 1024 * 1024;
+const PACK: u64 = 8 * 1024 * 1024;
 
 /// One input file, as it was when the call began.
 #[derive(Clone, Debug, Serialize)]

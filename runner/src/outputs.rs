@@ -173,6 +173,40 @@ pub(crate) fn missing<'p>(required: &'p [String], files: &[OutputFile]) -> Resul
     Ok(None)
 }
 
+/// Looks for the end of a listing that arrives piece by piece: of two lists, each ended by an empty name.
+#[derive(Debug, Default)]
+pub(crate) struct ListingEnd {
+    seen: usize,
+    lists: u8,
+    /// Where the name begins that is being read.
+    start: usize,
+    in_links: usize,
+}
+
+impl ListingEnd {
+    /// The listing's length, once `bytes` holds all of it. What an earlier call saw is not looked at again.
+    pub(crate) fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        let from = std::mem::replace(&mut self.seen, bytes.len());
+        for (at, byte) in bytes.iter().enumerate().skip(from) {
+            if *byte != 0 {
+                continue;
+            }
+            // A link's target may be empty only in theory, but it is never an end of the list.
+            let empty = at == self.start && self.in_links % 2 == 0;
+            self.start = at + 1;
+            if empty {
+                self.lists += 1;
+                if self.lists == 2 {
+                    return Some(self.start);
+                }
+            } else if self.lists == 1 {
+                self.in_links += 1;
+            }
+        }
+        None
+    }
+}
+
 impl Listing {
     /// Reads the names of files, then of links with their targets, each list ended by an empty name.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Error> {
@@ -199,30 +233,6 @@ impl Listing {
                 name => listing.links.insert(name, next()?),
             };
         }
-    }
-
-    /// Whether all of it arrived: two lists, each ended by an empty name.
-    pub(crate) fn complete(bytes: &[u8]) -> Option<usize> {
-        let mut lists = 0;
-        let mut start = 0;
-        let mut in_links = 0;
-        for (at, byte) in bytes.iter().enumerate() {
-            if *byte != 0 {
-                continue;
-            }
-            // A link's target may be empty only in theory, but it is never an end of the list.
-            let empty = at == start && in_links % 2 == 0;
-            start = at + 1;
-            if empty {
-                lists += 1;
-                if lists == 2 {
-                    return Some(start);
-                }
-            } else if lists == 1 {
-                in_links += 1;
-            }
-        }
-        None
     }
 
     /// The regular file that a path means; none for a link to a folder or to nothing.
@@ -442,13 +452,15 @@ mod tests {
     #[test]
     fn a_listing_is_read_whole_or_not_at_all() {
         let bytes = b"work/a\0out/b c\0\0work/l\0a\0\0rest";
-        let end = Listing::complete(bytes).unwrap();
+        let end = ListingEnd::default().find(bytes).unwrap();
         assert_eq!(&bytes[end..], b"rest");
+        let mut slowly = ListingEnd::default();
+        let found: Vec<_> = (1..=end).map(|length| slowly.find(&bytes[..length])).collect();
+        assert_eq!(found.iter().position(Option::is_some), Some(end - 1));
         assert_eq!(
             Listing::parse(&bytes[..end]).unwrap(),
             listing(&["work/a", "out/b c"], &[("work/l", "a")])
         );
-        assert_eq!(Listing::complete(&bytes[..end - 1]), None);
         assert!(Listing::parse(b"work/a\0").is_err());
         assert!(Listing::parse(b"work/\xff\0\0\0").is_err_and(|e| e.to_string().contains("UTF-8")));
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 use std::{io::Read, time::Duration};
 
-const RECEIVE_SCRIPT: &str = include_str!("scripts/receive.sh");
+const RECEIVE_SCRIPT: &str = concat!(include_str!("scripts/alive.sh"), include_str!("scripts/receive.sh"));
 /// Bytes of one WebSocket message.
 const MESSAGE: usize = 128 * 1024;
 const ATTEMPTS: u32 = 5;

@@ -1,5 +1,5 @@
-//! Reads a stream of one tar after the other as it arrives, in pieces of any size. Only regular files are expected: whatever else a hostile
-//! stream holds is an error. Pure.
+//! Reads a stream of one tar after the other as it arrives, in pieces of any size. Only regular files are expected, and further
+//! names of them: whatever else a hostile stream holds is an error. Pure.
 
 use std::io;
 use tar::{EntryType, Header};
@@ -11,10 +11,19 @@ const BLOCK: usize = 512;
 pub(crate) enum Item {
     /// A file begins.
     File { path: String, size: u64, mode: u32 },
+    /// A file that an earlier name of the same archive has sent already: a hard link.
+    Link { path: String, target: String },
     /// Bytes of the file.
     Data(Vec<u8>),
     /// The file is complete.
     Complete,
+}
+
+/// What may be too long for a header.
+#[derive(Clone, Copy, Debug)]
+enum Naming {
+    Name,
+    Target,
 }
 
 /// The state between two pieces.
@@ -25,8 +34,9 @@ pub(crate) struct Untar {
     padding: u64,
     in_file: bool,
     long_name: Option<Vec<u8>>,
-    /// The entry that is being read is a long name for the next one.
-    naming: bool,
+    long_target: Option<Vec<u8>>,
+    /// What of the next entry is being read, if that is too long for a header.
+    naming: Option<Naming>,
     ended: bool,
 }
 
@@ -39,10 +49,10 @@ impl Untar {
                 let (now, rest) = data.split_at(clamp(self.left, data.len()));
                 self.left -= now.len() as u64;
                 data = rest;
-                if self.naming {
-                    self.long_name.get_or_insert_default().extend_from_slice(now);
-                } else {
-                    items.push(Item::Data(now.to_vec()));
+                match self.naming {
+                    Some(Naming::Name) => self.long_name.get_or_insert_default().extend_from_slice(now),
+                    Some(Naming::Target) => self.long_target.get_or_insert_default().extend_from_slice(now),
+                    None => items.push(Item::Data(now.to_vec())),
                 }
                 self.end_entry(&mut items);
             } else if self.padding > 0 {
@@ -90,19 +100,22 @@ impl Untar {
                 if size > 64 * 1024 {
                     return Err(invalid("a name in the archive is too long"));
                 }
-                self.naming = true;
+                self.naming = Some(Naming::Name);
+            }
+            EntryType::GNULongLink => {
+                if size > 64 * 1024 {
+                    return Err(invalid("a name in the archive is too long"));
+                }
+                self.naming = Some(Naming::Target);
+            }
+            EntryType::Link if size == 0 => {
+                let own = header.link_name_bytes().unwrap_or_default();
+                let target = text(self.long_target.take(), &own)?;
+                let path = text(self.long_name.take(), &header.path_bytes())?;
+                items.push(Item::Link { path, target });
             }
             EntryType::Regular | EntryType::Continuous => {
-                let name = match self.long_name.take() {
-                    Some(mut name) => {
-                        while name.last() == Some(&0) {
-                            name.pop();
-                        }
-                        name
-                    }
-                    None => header.path_bytes().into_owned(),
-                };
-                let path = String::from_utf8(name).map_err(|_| invalid("a name in the archive is not UTF-8"))?;
+                let path = text(self.long_name.take(), &header.path_bytes())?;
                 self.in_file = true;
                 items.push(Item::File {
                     path,
@@ -120,11 +133,20 @@ impl Untar {
         if self.left > 0 {
             return;
         }
-        self.naming = false;
+        self.naming = None;
         if std::mem::replace(&mut self.in_file, false) {
             items.push(Item::Complete);
         }
     }
+}
+
+/// A name: the long one that came before its entry, or the header's own.
+fn text(long: Option<Vec<u8>>, own: &[u8]) -> io::Result<String> {
+    let mut name = long.unwrap_or_else(|| own.to_vec());
+    while name.last() == Some(&0) {
+        name.pop();
+    }
+    String::from_utf8(name).map_err(|_| invalid("a name in the archive is not UTF-8"))
 }
 
 fn clamp(left: u64, available: usize) -> usize {
@@ -172,6 +194,7 @@ mod tests {
                             seen.push((path, vec![], false));
                         }
                         Item::Data(data) => seen.last_mut().unwrap().1.extend(data),
+                        Item::Link { .. } => panic!("there is no link"),
                         Item::Complete => seen.last_mut().unwrap().2 = true,
                     }
                 }
@@ -194,7 +217,23 @@ mod tests {
     }
 
     #[test]
-    fn links_and_devices_are_refused() {
+    fn further_names_of_a_file_are_told_however_long_they_are() {
+        let long = |letter: &str| format!("work/{}", letter.repeat(200));
+        let links = [("work/b".to_owned(), "work/a".to_owned()), (long("c"), long("d"))];
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, target) in &links {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(EntryType::Link);
+            header.set_size(0);
+            builder.append_link(&mut header, path, target).unwrap();
+        }
+        let items = Untar::default().feed(&builder.into_inner().unwrap()).unwrap();
+        let expected = links.map(|(path, target)| Item::Link { path, target });
+        assert_eq!(items, expected);
+    }
+
+    #[test]
+    fn symbolic_links_and_devices_are_refused() {
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Symlink);

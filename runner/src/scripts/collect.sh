@@ -33,6 +33,7 @@ fi
 { run='tar -cf -' && all || : >$list.failed; } | $blocks 2>/dev/null
 wait $sums
 [ ! -e $list.failed ] || exit 1
+rest_in_silence
 echo podrun:sums >&2
 cat $list.sums >&2
 rm -f $list $list.sums

@@ -1,7 +1,7 @@
 # Receives one unit of input files on standard input: UNIT BYTES SHA256 PATH MODE LAST
 # A unit is one file, or a tar of small ones if PATH is empty. Standard output stays open to the end: the runtime closes
-# standard input as soon as nobody holds it. Each stream writes a file of its own; what an earlier, broken one left is
-# copied, since its process may still be alive.
+# standard input as soon as nobody holds it. Each stream writes a file of its own; what an earlier, broken one left is taken
+# over, once its process was ended, which may still be alive: bytes of it that come even later spoil the sum, and nothing else.
 set -eu
 umask 000
 unit=$1 bytes=$2 sum=$3 path=$4 mode=$5 last=$6
@@ -17,8 +17,12 @@ chmod 777 /podrun/work
 part=/podrun/tmp/$unit.$$
 for old in /podrun/tmp/$unit.*; do
   if [ -f "$old" ] && [ "$old" != "$part" ]; then
-    cp "$old" "$part"
-    rm -f "$old"
+    pid=${old##*.}
+    # Numbers are used again: it is killed only if it is who it says.
+    case $(head -c 65536 /proc/$pid/cmdline 2>/dev/null) in
+      *podrun"$unit"*) kill -KILL $pid || : ;;
+    esac
+    mv -f "$old" "$part"
   fi
 done
 have=0
