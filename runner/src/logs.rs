@@ -381,7 +381,14 @@ pub(crate) fn events(part: &Part) -> Vec<Event> {
         return events;
     }
     let lossy = matches!(text, std::borrow::Cow::Owned(_));
-    vec![log(part.time, Level::Info, text.into_owned(), !part.end, lossy)]
+    let too_long = part.index == 0 && !part.end && text.trim_start().starts_with("::{");
+    let mut events = vec![log(part.time, Level::Info, text.into_owned(), !part.end, lossy)];
+    if too_long {
+        let message =
+            "not an output: the line has the form of one, but is longer than 64 KiB; write large values to a file";
+        events.push(log(part.time, Level::Warn, message.to_owned(), false, false));
+    }
+    events
 }
 
 /// What one part of an init container's log becomes: text, with the container's name before it.
@@ -417,6 +424,14 @@ fn protocol(line: &str, time: Option<Timestamp>) -> Option<Vec<Event>> {
         let message = format!("not an output: the line has the form of one, but not its JSON: {line}");
         return Some(vec![log(time, Level::Warn, message, false, false)]);
     };
+    if !["outputs", "metrics", "logs"]
+        .iter()
+        .any(|key| fields.contains_key(*key))
+    {
+        let message =
+            format!("not an output: the line has the form of one, but no `outputs`, `metrics` or `logs`: {line}");
+        return Some(vec![log(time, Level::Warn, message, false, false)]);
+    }
     let mut events = Vec::new();
     for (name, value) in fields.get("outputs").and_then(Value::as_object).into_iter().flatten() {
         events.push(Event::Output(Output {
@@ -615,6 +630,14 @@ mod tests {
         assert!(matches!(&found[3], Event::Log(l) if l.level == Level::Warn && l.message == "w"));
         assert!(matches!(&events(&part("::{broken}::"))[..], [Event::Log(l)] if l.level == Level::Warn));
         assert!(matches!(&events(&part("a ::{}::"))[..], [Event::Log(l)] if l.message == "a ::{}::"));
+        let unknown = events(&part(r#"::{"assets": []}::"#));
+        assert!(matches!(&unknown[..], [Event::Log(l)] if l.level == Level::Warn && l.message.contains("assets")));
+        assert!(events(&part(r#"::{"outputs": {}}::"#)).is_empty());
+        let long = Part {
+            end: false,
+            ..part(r#"::{"outputs": {"a": "bbb"#)
+        };
+        assert!(matches!(&events(&long)[..], [Event::Log(_), Event::Log(l)] if l.level == Level::Warn));
     }
 
     #[test]
