@@ -15,7 +15,10 @@ use crate::{
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client, Resource as _, api::PostParams};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    cell::Cell,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use tokio::time::Instant;
 
 /// A node mounts a pod's volumes before it looks for pull secrets, which takes longer.
@@ -28,12 +31,13 @@ pub(crate) struct Begun {
     pub(crate) doubtful: bool,
 }
 
-/// Creates the pod, or takes up the one that is there.
+/// Creates the pod, or takes up the one that is there. `posting` tells while the server may be creating it.
 pub(crate) async fn begin(
     cluster: &Cluster<'_>,
     session: &Session<'_>,
     plan: &Plan,
     image: &str,
+    posting: &Cell<bool>,
 ) -> Result<Begun, Halt> {
     let mut resume = plan.options.resume;
     let credentials = plan.options.credentials.as_ref();
@@ -48,11 +52,13 @@ pub(crate) async fn begin(
                 keep_secret(cluster, &secret, true).await?;
             }
         }
+        posting.set(true);
         let created = cluster
             .try_call(Action::CREATE, async |client| {
                 post(client, cluster.namespace(), &wanted, false).await
             })
             .await;
+        posting.set(false);
         let error = match created {
             Ok(pod) => {
                 let since = Instant::now();

@@ -21,10 +21,13 @@ use crate::{
     status::{self, End, State, Waiting},
     watch::{self, Watched},
 };
+use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Pod;
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 use tokio::time::Instant;
 
+/// How long a creation that is under way is waited for when the host wants the task stopped.
+const POSTED: Duration = Duration::from_secs(60);
 /// How long collecting may take after a cancel or a timeout.
 const COLLECT_BOUND: Duration = Duration::from_secs(120);
 
@@ -42,30 +45,36 @@ pub(crate) async fn run(host: &dyn Host, config: &str, task: &Task, after: Optio
     for warning in &plan.warnings {
         session.note(Level::Warn, warning);
     }
-    let begun = match session.flush() {
-        Ok(()) => session.during(begin(&cluster, &session, &plan, &task.image)).await,
+    let posting = Cell::new(false);
+    let begin = begin(&cluster, &session, &plan, &task.image, &posting).fuse();
+    tokio::pin!(begin);
+    let mut begun = match session.flush() {
+        Ok(()) => session.during(&mut begin).await,
         Err(halt) => Err(halt),
     };
-    let Begun { pod, doubtful } = match begun {
-        Ok(begun) => begun,
-        Err(Halt::Error(error)) => return Err(error),
+    let cancelled = matches!(begun, Err(Halt::Cancel));
+    if cancelled {
+        session.cancelling();
+    }
+    if cancelled && posting.get() {
+        // What the server may be about to create must be known before it can be stopped.
+        let posted = tokio::time::timeout(POSTED, session.during(&mut begin)).await;
+        begun = posted.unwrap_or(Err(Halt::Cancel));
+    }
+    let begun = match begun {
+        Ok(begun) => Some(begun),
+        Err(Halt::Error(error)) if !cancelled => return Err(error),
         Err(Halt::Detach) => return Err(Error::Detached(plan.handle.to_string())),
-        Err(Halt::Cancel) => match watch::find(&cluster, &plan.handle).await? {
-            Some(pod) => {
-                session.cancelling();
-                let ending = Ending::new(
-                    &cluster,
-                    &session,
-                    &plan.handle,
-                    plan.stored.clone(),
-                    Some(&inputs),
-                    pod,
-                    after,
-                );
-                return ending.stop(Stop::Cancelled).await;
-            }
-            None => return Ok(finish_without_pod(&session, &plan)),
-        },
+        Err(Halt::Cancel | Halt::Error(_)) => {
+            let pod = watch::find(&cluster, &plan.handle).await?;
+            pod.map(|pod| Begun {
+                doubtful: credentials::claimed(&pod).is_some(),
+                pod,
+            })
+        }
+    };
+    let Some(Begun { pod, doubtful }) = begun else {
+        return Ok(finish_without_pod(&session, &plan));
     };
     let mut ending = Ending::new(
         &cluster,
@@ -77,7 +86,11 @@ pub(crate) async fn run(host: &dyn Host, config: &str, task: &Task, after: Optio
         after,
     );
     ending.doubtful = doubtful;
-    ending.reach().await
+    if cancelled {
+        ending.stop(Stop::Cancelled).await
+    } else {
+        ending.reach().await
+    }
 }
 
 /// Follows a task started earlier.
@@ -274,7 +287,7 @@ impl<'c> Ending<'c> {
                 }
                 continue;
             }
-            self.say_why();
+            say_why(self.session, self.watched.pod(), &mut self.said);
             self.session.flush_news()?;
             tokio::select! {
                 biased;
@@ -325,15 +338,6 @@ impl<'c> Ending<'c> {
         Some(status::build(pod, None, end))
     }
 
-    fn say_why(&mut self) {
-        if let Some(Waiting::Patience(why) | Waiting::Hopeless(_, why)) = status::waiting(self.watched.pod())
-            && why != self.said
-        {
-            self.session.note(Level::Info, format!("waiting: {why}"));
-            self.said = why;
-        }
-    }
-
     /// The outcome of a task that ended or cannot start, with the rest of its log and its files.
     async fn conclude(&mut self, stop: Option<Stop>) -> Result<Outcome, Halt> {
         let pod = self.watched.pod();
@@ -354,13 +358,35 @@ impl<'c> Ending<'c> {
             None => self.hopeless(Instant::now()).unwrap_or_else(|| status::deleted(pod)),
         };
         let ran = matches!(status::state(pod, MAIN), State::Ended(_));
-        if ran && !self.watched.gone() {
-            self.follower.rest(&name, self.stored.wait_for_logs).await?;
-        }
-        if ran && self.stored.collects() {
+        let (ran, collects) = (ran && !self.watched.gone(), ran && self.stored.collects());
+        if collects {
             self.session.phase(Phase::Collecting);
             self.session.flush_news()?;
-            match self.outputs(&name).await {
+        }
+        // Side by side: each waits for the node most of the time.
+        let rest = async {
+            match ran {
+                true => self.follower.rest(&name, self.stored.wait_for_logs).await,
+                false => Ok(()),
+            }
+        };
+        let mut keeper = Keeper {
+            cluster: self.cluster,
+            session: self.session,
+            stored: &self.stored,
+            watched: &mut self.watched,
+            said: &mut self.said,
+        };
+        let outputs = async {
+            match collects {
+                true => Some(keeper.outputs(&name).await),
+                false => None,
+            }
+        };
+        let (rest, outputs) = tokio::join!(rest, outputs);
+        rest?;
+        if let Some(outputs) = outputs {
+            match outputs {
                 Ok(files) => outcome.files = files,
                 Err(Failure::Halt(halt)) => return Err(halt),
                 Err(Failure::Refused(why)) => lose(&mut outcome, "outputs-refused", why, false),
@@ -382,61 +408,6 @@ impl<'c> Ending<'c> {
         Ok(outcome)
     }
 
-    /// The output files. A pod that still has what did not arrive is no loss but a halt: another call can bring them.
-    async fn outputs(&mut self, name: &str) -> Result<Vec<OutputFile>, Failure> {
-        self.keeper().await?;
-        let collected = collect::collect(self.cluster, self.session, name, &self.stored).await;
-        let Err(Failure::Unreached(why)) = collected else {
-            return collected;
-        };
-        self.watched.look().await?;
-        let kept = matches!(status::state(self.watched.pod(), SIDECAR), State::Running(_));
-        if kept && !self.watched.gone() {
-            return Err(Error::Unavailable(format!(
-                "the output files did not arrive ({why}); pod `{name}` still has them: call `run` or `attach` again"
-            ))
-            .into());
-        }
-        Err(Failure::Lost(why))
-    }
-
-    /// Waits until the sidecar runs, which starts after main; fails if it never will.
-    async fn keeper(&mut self) -> Result<(), Failure> {
-        let deadline = Instant::now() + Duration::from_secs(self.stored.wait_until_running);
-        let lost = |why: &str| Err(Failure::Lost(why.to_owned()));
-        loop {
-            let pod = self.watched.pod();
-            if self.watched.gone() {
-                return lost("the pod is gone");
-            }
-            match status::state(pod, SIDECAR) {
-                State::Running(_) => return Ok(()),
-                State::Ended(end) if status::never_started(&end) => {
-                    return Err(Failure::Refused(status::no_shell(
-                        end.message.as_deref().unwrap_or_default(),
-                    )));
-                }
-                State::Ended(_) => return lost("the sidecar that kept them has ended"),
-                State::Waiting { .. } if status::over(pod) => {
-                    return lost("the pod ended before its sidecar started");
-                }
-                State::Waiting { .. } => {}
-            }
-            match status::waiting(pod) {
-                Some(Waiting::Hopeless(_, why)) => return Err(Failure::Refused(why)),
-                Some(Waiting::Patience(why)) if Instant::now() >= deadline => return Err(Failure::Lost(why)),
-                None if Instant::now() >= deadline => return lost("their sidecar did not start"),
-                _ => {}
-            }
-            self.say_why();
-            self.session.flush_news()?;
-            tokio::select! {
-                changed = self.watched.changed() => changed?,
-                () = tokio::time::sleep_until(deadline) => {}
-            }
-        }
-    }
-
     /// Makes the outcome durable with the host, then deletes the pod.
     async fn report(self, outcome: Outcome) -> Result<Outcome, Error> {
         self.session.push(Event::Ended(outcome.clone()));
@@ -446,16 +417,19 @@ impl<'c> Ending<'c> {
             Delete::OnSuccess => outcome.status == Status::Succeeded,
             Delete::Never => false,
         };
-        if delete_it
-            && !self.watched.gone()
-            && let Err(error) = delete(self.cluster, self.watched.pod(), None).await
-        {
+        if delete_it && !self.watched.gone() {
+            self.session.cancelling();
+            let deletion = async { Ok(delete(self.cluster, self.watched.pod(), None).await?) };
+            let why = match self.session.during(deletion).await {
+                Ok(()) => return Ok(outcome),
+                Err(Halt::Error(error)) => text(&error).to_owned(),
+                Err(Halt::Cancel | Halt::Detach) => "the host left".to_owned(),
+            };
             self.session.note(
                 Level::Warn,
                 format!(
-                    "pod `{}` could not be deleted, kill the task to try again: {}",
-                    self.handle.pod,
-                    text(&error)
+                    "pod `{}` could not be deleted, kill the task to try again: {why}",
+                    self.handle.pod
                 ),
             );
             self.session.finish();
@@ -540,6 +514,82 @@ impl<'c> Ending<'c> {
                 false
             }
         }
+    }
+}
+
+/// The container that keeps the output files after main's end.
+struct Keeper<'k, 'c> {
+    cluster: &'c Cluster<'c>,
+    session: &'c Session<'c>,
+    stored: &'k Stored,
+    watched: &'k mut Watched<'c>,
+    said: &'k mut String,
+}
+
+impl Keeper<'_, '_> {
+    /// The output files. A pod that still has what did not arrive is no loss but a halt: another call can bring them.
+    async fn outputs(&mut self, name: &str) -> Result<Vec<OutputFile>, Failure> {
+        self.running().await?;
+        let collected = collect::collect(self.cluster, self.session, name, self.stored).await;
+        let Err(Failure::Unreached(why)) = collected else {
+            return collected;
+        };
+        self.watched.look().await?;
+        let kept = matches!(status::state(self.watched.pod(), SIDECAR), State::Running(_));
+        if kept && !self.watched.gone() {
+            return Err(Error::Unavailable(format!(
+                "the output files did not arrive ({why}); pod `{name}` still has them: call `run` or `attach` again"
+            ))
+            .into());
+        }
+        Err(Failure::Lost(why))
+    }
+
+    /// Waits until the sidecar runs, which starts after main; fails if it never will.
+    async fn running(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + Duration::from_secs(self.stored.wait_until_running);
+        let lost = |why: &str| Err(Failure::Lost(why.to_owned()));
+        loop {
+            let pod = self.watched.pod();
+            if self.watched.gone() {
+                return lost("the pod is gone");
+            }
+            match status::state(pod, SIDECAR) {
+                State::Running(_) => return Ok(()),
+                State::Ended(end) if status::never_started(&end) => {
+                    return Err(Failure::Refused(status::no_shell(
+                        end.message.as_deref().unwrap_or_default(),
+                    )));
+                }
+                State::Ended(_) => return lost("the sidecar that kept them has ended"),
+                State::Waiting { .. } if status::over(pod) => {
+                    return lost("the pod ended before its sidecar started");
+                }
+                State::Waiting { .. } => {}
+            }
+            match status::waiting(pod) {
+                Some(Waiting::Hopeless(_, why)) => return Err(Failure::Refused(why)),
+                Some(Waiting::Patience(why)) if Instant::now() >= deadline => return Err(Failure::Lost(why)),
+                None if Instant::now() >= deadline => return lost("their sidecar did not start"),
+                _ => {}
+            }
+            say_why(self.session, self.watched.pod(), self.said);
+            self.session.flush_news()?;
+            tokio::select! {
+                changed = self.watched.changed() => changed?,
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+}
+
+/// Says what the cluster waits for, once.
+fn say_why(session: &Session<'_>, pod: &Pod, said: &mut String) {
+    if let Some(Waiting::Patience(why) | Waiting::Hopeless(_, why)) = status::waiting(pod)
+        && why != *said
+    {
+        session.note(Level::Info, format!("waiting: {why}"));
+        *said = why;
     }
 }
 

@@ -30,6 +30,9 @@ pub(crate) enum Waiting {
     Hopeless(&'static str, String),
 }
 
+/// How long after the time at which a pod should have been gone, in milliseconds, its node counts as lost.
+const FORSAKEN: u64 = 120_000;
+
 fn status(pod: &Pod) -> Option<&PodStatus> {
     pod.status.as_ref()
 }
@@ -83,6 +86,12 @@ pub(crate) fn millis(time: &Time) -> u64 {
 /// Whether the pod is on its way out.
 pub(crate) fn deleting(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether the pod should have been gone for so long that whoever runs it is: its node does not answer any more.
+pub(crate) fn forsaken(pod: &Pod, now: u64) -> bool {
+    let due = pod.metadata.deletion_timestamp.as_ref().map(millis);
+    due.is_some_and(|due| now > due + FORSAKEN)
 }
 
 /// Whether nothing in the pod will run any more.
@@ -344,6 +353,9 @@ fn ran(main: &ContainerStateTerminated) -> i64 {
     }
 }
 
+/// What `wait.sh` ends with when it gives up.
+const ABANDONED: i32 = 75;
+
 fn staging_failed(pod: &Pod, init: &ContainerStateTerminated) -> End<'static> {
     let said = init.message.as_deref().map(str::trim).filter(|m| !m.is_empty());
     if let Some(end) = disrupted(pod) {
@@ -353,6 +365,11 @@ fn staging_failed(pod: &Pod, init: &ContainerStateTerminated) -> End<'static> {
     let said = format!("init container ended with exit code {}: {said}", init.exit_code);
     let (reason, message) = if never_started(init) {
         ("configuration", no_shell(&said))
+    } else if init.exit_code == ABANDONED {
+        (
+            "deadline",
+            "no host brought the input files within `keepOutputs`".to_owned(),
+        )
     } else if init.reason.as_deref() == Some("OOMKilled") {
         let advice = "the input files are larger than the volume allows: raise `volume.sizeLimit` or set `volume.medium` to DISK";
         ("out-of-memory", format!("{advice} ({said})"))
@@ -638,6 +655,18 @@ mod tests {
             json!({"phase": "Failed", "reason": "DeadlineExceeded", "containerStatuses": main_ended(json!({"exitCode": 0, "containerID": "c"}))}),
         );
         assert_eq!(outcome(&late, &stored()).unwrap().status, Status::Succeeded);
+    }
+
+    #[test]
+    fn a_pod_that_nobody_removes_is_forsaken_in_the_end() {
+        let mut pod = pod(json!({"phase": "Running"}));
+        assert!(!forsaken(&pod, u64::MAX));
+        pod.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::from_second(1_000).unwrap()));
+        assert!(!forsaken(&pod, 1_000_000 + FORSAKEN));
+        assert!(forsaken(&pod, 1_000_001 + FORSAKEN));
+        let taint = json!([{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]);
+        pod.status.as_mut().unwrap().conditions = serde_json::from_value(taint).unwrap();
+        assert_eq!(deleted(&pod).reason.as_deref(), Some("node-lost"));
     }
 
     #[test]

@@ -13,9 +13,13 @@ use kube::{
     api::{WatchEvent, WatchParams},
     core::Request,
 };
+use std::time::Duration;
 
 /// Seconds after which the server ends a watch; a silent connection is noticed by then.
 const WATCH_SECONDS: u32 = 290;
+
+/// Before a watch that ended is replaced: some servers and proxies end each at once.
+const AGAIN: Duration = Duration::from_millis(200);
 
 type Events = BoxStream<'static, kube::Result<WatchEvent<Pod>>>;
 
@@ -129,7 +133,10 @@ impl<'c> Watched<'c> {
 
     fn look_again(&mut self) {
         let (cluster, name) = (self.cluster, self.name().to_owned());
-        self.source = Source::Looking(Box::pin(async move { read(cluster, &name).await }));
+        self.source = Source::Looking(Box::pin(async move {
+            tokio::time::sleep(AGAIN).await;
+            read(cluster, &name).await
+        }));
     }
 
     fn version(&self) -> String {

@@ -61,10 +61,10 @@ impl Helper {
         over(self.base.clone(), own)
     }
 
-    /// The one that brings input files: those that it holds itself, or those that it waits for.
-    pub(super) fn init(&self, inline: Option<&[u8]>) -> Container {
+    /// The one that brings input files: those that it holds itself, or those that it waits for, at most so many seconds.
+    pub(super) fn init(&self, inline: Option<&[u8]>, patience: &str) -> Container {
         let Some(pack) = inline else {
-            return self.container(INIT, &format!("{PROBE_SCRIPT}{WAIT_SCRIPT}"), &[]);
+            return self.container(INIT, &format!("{PROBE_SCRIPT}{WAIT_SCRIPT}"), &[patience]);
         };
         let sum = hex(&Sha256::digest(pack));
         let text = base64::engine::general_purpose::STANDARD.encode(pack);

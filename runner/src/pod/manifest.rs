@@ -79,13 +79,13 @@ fn spec(task: &Task, options: &Options, stored: &Stored, inputs: &Inputs, inline
         .chain(options.container_spec.clone())
         .chain([main(task, options, stored)]);
     let mut containers = vec![layers.fold(default.clone(), over)];
+    let patience = options.keep_outputs.get().as_secs().to_string();
     if stored.collects() {
-        let seconds = options.keep_outputs.get().as_secs().to_string();
-        containers.push(helper.container(SIDECAR, KEEP_SCRIPT, &[&seconds]));
+        containers.push(helper.container(SIDECAR, KEEP_SCRIPT, &[&patience]));
     }
     let mut init = Vec::new();
     if !inputs.is_empty() {
-        init.push(helper.init(inline));
+        init.push(helper.init(inline, &patience));
     }
     let with_defaults = |container| over(default.clone(), container);
     containers.extend(beside.into_iter().map(with_defaults));
