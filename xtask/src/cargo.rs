@@ -59,9 +59,18 @@ pub(crate) fn cargo(arguments: &[&str]) -> Result<Command> {
 /// Builds the component and the programs, and puts the component beside `podrun`, where it looks for it.
 pub(crate) fn build(barriers: Barriers) -> Result<Products> {
     let step = Step::start("building the component");
-    interrupt::run(&mut cargo(&["build", "--package", "podrun-runner", "--target", WASM])?)?;
+    let arguments = [
+        "build",
+        "--package",
+        "podrun-runner",
+        "--profile",
+        "component",
+        "--target",
+        WASM,
+    ];
+    interrupt::run(&mut cargo(&arguments)?)?;
     let target = places::target()?;
-    let component = target.join(WASM).join("debug/podrun_runner.wasm");
+    let component = target.join(WASM).join("component/podrun_runner.wasm");
     step.done(&Size(size(&component)?).to_string());
 
     let step = Step::start("building podrun");
