@@ -192,7 +192,7 @@ impl ListingEnd {
                 continue;
             }
             // A link's target may be empty only in theory, but it is never an end of the list.
-            let empty = at == self.start && self.in_links % 2 == 0;
+            let empty = at == self.start && self.in_links.is_multiple_of(2);
             self.start = at + 1;
             if empty {
                 self.lists += 1;

@@ -58,6 +58,10 @@ pub(crate) async fn run(host: &dyn Host, config: &str, task: &Task, after: Optio
     }
     if cancelled && posting.get() {
         // What the server may be about to create must be known before it can be stopped.
+        session.note(
+            Level::Info,
+            "stopping: the API server's answer to the pod's creation is waited for",
+        );
         let posted = tokio::time::timeout(POSTED, session.during(&mut begin)).await;
         begun = posted.unwrap_or(Err(Halt::Cancel));
     }

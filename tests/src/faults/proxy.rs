@@ -74,6 +74,8 @@ pub enum Harm {
     /// It is empty, and the server never sees the request. So the API server answers when asked for the log of a pod that
     /// has no node yet.
     Empty,
+    /// The request is held back until `release` is called, which `caught` tells.
+    Held,
     /// One bit of it is wrong, so many bytes after its begin.
     Damaged(usize),
     /// It breaks off after so many bytes.
@@ -101,6 +103,8 @@ struct Shared {
     /// What befalls the next answers to such requests, and how many of them.
     harm: Mutex<Option<(Target, usize, Harm)>>,
     caught: watch::Sender<bool>,
+    /// Nothing is held back any more.
+    released: watch::Sender<bool>,
     /// Bytes that went to the server over each upgraded connection, in the order of their requests.
     sent: Mutex<Vec<(Option<Target>, usize)>>,
 }
@@ -138,6 +142,7 @@ impl Proxy {
             trap: Mutex::new(None),
             harm: Mutex::new(None),
             caught: watch::Sender::new(false),
+            released: watch::Sender::new(false),
             sent: Mutex::default(),
         });
         let address = listener.local_addr()?;
@@ -181,6 +186,11 @@ impl Proxy {
         let sent = self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = sent.iter().filter(|(of, _)| *of == Some(target));
         ours.map(|(_, bytes)| *bytes).collect()
+    }
+
+    /// Passes on what is held back.
+    pub fn release(&self) {
+        self.shared.released.send_replace(true);
     }
 
     /// Returns when a request was caught.
@@ -329,6 +339,11 @@ async fn requests(
             back.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?;
             back.flush().await?;
             continue;
+        }
+        if harm == Some(Harm::Held) {
+            shared.tell();
+            // The sender lives as long as this task.
+            let _ = shared.released.subscribe().wait_for(|released| *released).await;
         }
         course.send_replace(moment.map(Course::Stop).or(harm.map(Course::Suffer)));
         to.write_all(&head).await?;
@@ -554,6 +569,7 @@ mod tests {
             })),
             harm: Mutex::new(Some((Target::Log, 1, Harm::Empty))),
             caught: watch::Sender::new(false),
+            released: watch::Sender::new(false),
             sent: Mutex::default(),
         };
         assert_eq!(shared.strike(Some(Target::Create)), None);

@@ -254,6 +254,36 @@ impl Scenario {
         Ok(())
     }
 
+    /// Has the task stopped while the API server has not got the pod's creation yet, which then gets it, and checks that
+    /// nothing of it goes on.
+    pub async fn stop_while_created(&self) -> Result<()> {
+        self.proxy.harm(Target::Create, 1, Harm::Held);
+        let mut child = self.command().spawn()?;
+        let mut phases = Phases::read(child.stdout.take().context("no standard output")?);
+        let mut kill = Command::from(self.podrun.command(&["kill", &self.id]));
+        let waited = async {
+            self.proxy.caught().await;
+            let kill = kill.kill_on_drop(true).stderr(Stdio::null()).spawn()?;
+            phases
+                .until(|report| report["message"].as_str().is_some_and(|said| said.contains("creation")))
+                .await;
+            self.proxy.release();
+            anyhow::Ok(kill.wait_with_output().await?.status)
+        };
+        let killed = tokio::select! {
+            killed = waited => killed,
+            status = child.wait() => bail!("{}: it ended before the pod was created: {}", self.id, status?),
+            () = tokio::time::sleep(PATIENCE) => bail!("{}: it is never stopped", self.id),
+        };
+        let (killed, ended) = (killed?, child.wait().await?);
+        ensure!(
+            killed.success() && ended.code() == Some(130),
+            "{}: the kill ended with {killed}, the run with {ended}",
+            self.id
+        );
+        Ok(())
+    }
+
     /// Runs the command until it gives up on outputs that never arrive whole, and checks that none is taken for one.
     pub async fn miss_outputs(&self) -> Result<()> {
         let output = within(self.command().output()).await?;

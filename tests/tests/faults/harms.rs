@@ -53,6 +53,18 @@ async fn a_log_that_stalls_is_waited_for_as_long_as_wait_for_logs_says_and_loses
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs cluster"]
+async fn a_stop_that_meets_the_pods_creation_leaves_no_pod() {
+    let trials = Trials::new("creation");
+    let stopped = async {
+        let (scenario, _slot) = trials.scenario("creation", Way::Inline, Ending::Stopped).await?;
+        scenario.stop_while_created().await?;
+        Ok(scenario)
+    };
+    trials.close(vec![stopped.await]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs cluster"]
 async fn a_damaged_or_cut_transfer_is_repeated() {
     let trials = Trials::new("damage");
     let (sidecar, init) = (Target::Exec("out-files"), Target::Exec("init-files"));
