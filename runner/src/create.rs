@@ -19,17 +19,6 @@ use std::{
     cell::Cell,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::time::Instant;
-
-/// A node mounts a pod's volumes before it looks for pull secrets, which takes longer.
-const SOON: Duration = Duration::from_millis(250);
-
-/// A task's pod, and whether its pull secret was there before the node looked for it.
-pub(crate) struct Begun {
-    pub(crate) pod: Pod,
-    /// What a registry refuses may be what a pull without the secret was refused.
-    pub(crate) doubtful: bool,
-}
 
 /// Creates the pod, or takes up the one that is there. `posting` tells while the server may be creating it.
 pub(crate) async fn begin(
@@ -38,7 +27,7 @@ pub(crate) async fn begin(
     plan: &Plan,
     image: &str,
     posting: &Cell<bool>,
-) -> Result<Begun, Halt> {
+) -> Result<Pod, Halt> {
     let mut resume = plan.options.resume;
     let credentials = plan.options.credentials.as_ref();
     loop {
@@ -61,10 +50,8 @@ pub(crate) async fn begin(
         posting.set(false);
         let error = match created {
             Ok(pod) => {
-                let since = Instant::now();
                 give_secret(cluster, credentials, &pod, image).await?;
-                let doubtful = credentials.is_some() && since.elapsed() > SOON;
-                return Ok(Begun { pod, doubtful });
+                return Ok(pod);
             }
             Err(error) => error,
         };
@@ -89,11 +76,10 @@ pub(crate) async fn begin(
                 Level::Info,
                 format!("taking up pod `{}`, which is already there", plan.handle.pod),
             );
-            let doubtful = credentials::claimed(&pod).is_some();
             if matches!(status::state(&pod, MAIN), State::Waiting { .. }) {
                 give_secret(cluster, credentials, &pod, image).await?;
             }
-            return Ok(Begun { pod, doubtful });
+            return Ok(pod);
         } else {
             session.note(
                 Level::Info,

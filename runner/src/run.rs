@@ -5,7 +5,7 @@ use crate::{
     collect::{self, Failure},
     config::Access,
     contract::{Error, Event, Host, Level, Outcome, OutputFile, Phase, Status, Task, text},
-    create::{Begun, begin},
+    create::begin,
     credentials,
     exec::Exec,
     follow::{Followed, Follower, Start},
@@ -69,18 +69,12 @@ pub(crate) async fn run(host: &dyn Host, config: &str, task: &Task, after: Optio
         Ok(begun) => Some(begun),
         Err(Halt::Error(error)) if !cancelled => return Err(error),
         Err(Halt::Detach) => return Err(Error::Detached(plan.handle.to_string())),
-        Err(Halt::Cancel | Halt::Error(_)) => {
-            let pod = watch::find(&cluster, &plan.handle).await?;
-            pod.map(|pod| Begun {
-                doubtful: credentials::claimed(&pod).is_some(),
-                pod,
-            })
-        }
+        Err(Halt::Cancel | Halt::Error(_)) => watch::find(&cluster, &plan.handle).await?,
     };
-    let Some(Begun { pod, doubtful }) = begun else {
+    let Some(pod) = begun else {
         return Ok(finish_without_pod(&session, &plan));
     };
-    let mut ending = Ending::new(
+    let ending = Ending::new(
         &cluster,
         &session,
         &plan.handle,
@@ -89,7 +83,6 @@ pub(crate) async fn run(host: &dyn Host, config: &str, task: &Task, after: Optio
         pod,
         after,
     );
-    ending.doubtful = doubtful;
     if cancelled {
         ending.stop(Stop::Cancelled).await
     } else {
@@ -157,8 +150,7 @@ struct Ending<'c> {
     follower: Follower<'c>,
     init_logs: InitLogs<'c>,
     said: String,
-    /// What a registry refuses may be what a pull without the pull secret was refused.
-    doubtful: bool,
+    pulls: Pulls,
     /// Why the pod cannot take the input files.
     refused: Option<String>,
 }
@@ -181,7 +173,10 @@ impl<'c> Ending<'c> {
         } else {
             InitLogs::default()
         };
-        let doubtful = credentials::claimed(&pod).is_some();
+        let pulls = Pulls {
+            with_secret: credentials::claimed(&pod).is_some(),
+            ..Pulls::default()
+        };
         Self {
             cluster,
             session,
@@ -192,7 +187,7 @@ impl<'c> Ending<'c> {
             follower,
             init_logs,
             said: String::new(),
-            doubtful,
+            pulls,
             refused: None,
         }
     }
@@ -248,6 +243,7 @@ impl<'c> Ending<'c> {
                 self.init_logs.catch_up(self.session, pod, &self.stored).await?;
             }
             let pod = self.watched.pod();
+            self.pulls.note(status::pull_failed(pod));
             if self.watched.gone() || status::outcome(pod, &self.stored).is_some() || self.hopeless(deadline).is_some()
             {
                 return Ok(false);
@@ -310,14 +306,14 @@ impl<'c> Ending<'c> {
         };
         let patience = self.stored.wait_until_running;
         let end = match status::waiting(pod) {
-            Some(Waiting::Hopeless(reason, message)) if !(self.doubtful && reason == "image") => End {
+            Some(Waiting::Hopeless(reason, message)) if !(self.pulls.are_doubtful() && reason == "image") => End {
                 status: Status::Failed,
                 reason: Some(reason),
                 retryable: false,
                 message,
             },
             Some(Waiting::Patience(why) | Waiting::Hopeless(_, why)) if Instant::now() >= deadline => {
-                let reason = if why.starts_with("container") || self.doubtful {
+                let reason = if why.starts_with("container") || self.pulls.are_doubtful() {
                     "image"
                 } else {
                     "unschedulable"
@@ -521,6 +517,28 @@ impl<'c> Ending<'c> {
     }
 }
 
+/// What became of the pulls of the script's image so far.
+#[derive(Debug, Default)]
+struct Pulls {
+    with_secret: bool,
+    failing: bool,
+    failures: u32,
+}
+
+impl Pulls {
+    /// Takes notice of whether the last one failed.
+    fn note(&mut self, failing: bool) {
+        let before = std::mem::replace(&mut self.failing, failing);
+        self.failures += u32::from(failing && !before);
+    }
+
+    /// Whether the registry may have refused a pull that was made before the pull secret was there, which is created after
+    /// the pod.
+    fn are_doubtful(&self) -> bool {
+        self.with_secret && self.failures < 2
+    }
+}
+
 /// The container that keeps the output files after main's end.
 struct Keeper<'k, 'c> {
     cluster: &'c Cluster<'c>,
@@ -623,4 +641,25 @@ fn stopped(outcome: &mut Outcome, stop: Stop, stored: &Stored) {
         }
     }
     outcome.retryable = false;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_second_refusal_counts_where_the_first_may_have_come_before_the_pull_secret() {
+        let with_secret = Pulls {
+            with_secret: true,
+            ..Pulls::default()
+        };
+        for (mut pulls, doubtful) in [(Pulls::default(), [false; 4]), (with_secret, [true, true, true, false])] {
+            // Refused, put off, about to be tried again, refused.
+            let found = [true, true, false, true].map(|failing| {
+                pulls.note(failing);
+                pulls.are_doubtful()
+            });
+            assert_eq!(found, doubtful);
+        }
+    }
 }

@@ -116,6 +116,11 @@ pub(crate) fn phase(pod: &Pod, stored: &Stored) -> Option<Phase> {
     }
 }
 
+/// Whether the last pull of main's image failed, and the next one has not been put off yet.
+pub(crate) fn pull_failed(pod: &Pod) -> bool {
+    matches!(state(pod, MAIN), State::Waiting { reason, .. } if reason == "ErrImagePull")
+}
+
 /// Why main does not run yet, if the cluster says why.
 pub(crate) fn waiting(pod: &Pod) -> Option<Waiting> {
     let theirs: Vec<&str> = init_containers(pod).map(|(name, _)| name).collect();
