@@ -268,14 +268,14 @@ impl Scenario {
                 .until(|report| report["message"].as_str().is_some_and(|said| said.contains("creation")))
                 .await;
             self.proxy.release();
-            anyhow::Ok(kill.wait_with_output().await?.status)
+            anyhow::Ok(kill)
         };
-        let killed = tokio::select! {
-            killed = waited => killed,
+        let mut kill = tokio::select! {
+            kill = waited => kill?,
             status = child.wait() => bail!("{}: it ended before the pod was created: {}", self.id, status?),
             () = tokio::time::sleep(PATIENCE) => bail!("{}: it is never stopped", self.id),
         };
-        let (killed, ended) = (killed?, child.wait().await?);
+        let (killed, ended) = (kill.wait().await?, child.wait().await?);
         ensure!(
             killed.success() && ended.code() == Some(130),
             "{}: the kill ended with {killed}, the run with {ended}",
