@@ -104,7 +104,7 @@ pub(crate) struct Options {
     pub(crate) wait_for_logs: Duration,
     /// How long a script that is stopped may take to end after TERM, before KILL; at least `PT1S`.
     pub(crate) kill_grace_period: Duration,
-    /// How long the pod keeps its output files after the script's end when no host collects them.
+    /// How long the pod keeps its output files after the script's end when no host collects them, and waits for input files that no host brings.
     pub(crate) keep_outputs: Duration,
     /// Delete the pod after the end: `true`, `false`, or `ON_SUCCESS` to keep the pods of tasks that did not succeed.
     /// One that is kept is there for a look; `podrun kill` removes it later.
