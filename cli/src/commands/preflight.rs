@@ -1,5 +1,7 @@
 //! What is looked at before an execution begins.
 
+mod reached;
+
 use std::path::Path;
 
 use podrun_host::Runner;
@@ -33,7 +35,8 @@ pub(super) struct Start<'a> {
 }
 
 /// Refuse, before anything is created, what can be known to fail: names that the runner does not know, configs that it
-/// refuses, and tasks that cannot be rendered. Tasks that use another task's outputs are looked at when they begin.
+/// refuses, and tasks that cannot be rendered. Tasks that may not be reached, and those that use what there is only later,
+/// are looked at when they begin.
 pub(super) async fn preflight(start: Start<'_>) -> Result<(), Error> {
     let Start {
         flow,
@@ -54,8 +57,9 @@ pub(super) async fn preflight(start: Start<'_>) -> Result<(), Error> {
         }
     }
     scope.label(flow, renderer)?;
-    for declared in flow.scripts() {
-        if declared.script.uses_outputs(&declared.step.id) {
+    let variables = flow.texts_of_variables();
+    for declared in reached::scripts(flow, &scope, renderer, id)? {
+        if declared.waits(&variables) {
             continue;
         }
         let failed = |source| Error::Runner {

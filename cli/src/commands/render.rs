@@ -23,6 +23,9 @@ use crate::scope::{Scope, before_inputs};
 use crate::session;
 use crate::state::{ExecutionDir, StateDir};
 
+/// Why a task cannot be rendered before a run.
+const LATER: &str = "uses what there is only while the flow runs: what another task left, or the value of a round";
+
 /// Print the pod that each task would become.
 pub(crate) async fn render(arguments: &args::Render, json: bool) -> Result<Ended, Error> {
     let runner = session::load_runner(arguments.access.runner.as_deref()).await?;
@@ -54,20 +57,19 @@ pub(crate) async fn render(arguments: &args::Render, json: bool) -> Result<Ended
         runner: &runner,
         folder: &folder,
     };
+    let variables = flow.texts_of_variables();
     let mut result = Ok(Ended::Succeeded);
     for declared in scripts {
         let id = &declared.step.id;
         if arguments.task.as_ref().is_some_and(|wanted| wanted != id) {
             continue;
         }
-        let printed = match (declared.script.uses_outputs(id), &arguments.task) {
+        let printed = match (declared.waits(&variables), &arguments.task) {
             (true, None) => {
                 print_skipped(id, json);
                 Ok(())
             }
-            (true, Some(_)) => Err(Error::Usage(format!(
-                "task `{id}` uses the outputs of another one, which there are only while the flow runs"
-            ))),
+            (true, Some(_)) => Err(Error::Usage(format!("task `{id}` {LATER}"))),
             _ => preview.pod(declared).await.and_then(|pod| print(id, &pod, json)),
         };
         if let Err(error) = printed {
@@ -168,9 +170,8 @@ fn print(task: &str, pod: &Value, json: bool) -> Result<(), Error> {
 
 fn print_skipped(task: &str, json: bool) {
     let mut out = std::io::stdout().lock();
-    let message = "uses the outputs of another task, which there are only while the flow runs";
     let _ = match json {
-        true => writeln!(out, "{}", json!({"type": "skipped", "task": task, "message": message})),
-        false => writeln!(out, "---\n# task {task} {message}"),
+        true => writeln!(out, "{}", json!({"type": "skipped", "task": task, "message": LATER})),
+        false => writeln!(out, "---\n# task {task} {LATER}"),
     };
 }

@@ -16,6 +16,7 @@ mod names;
 mod parser;
 mod template;
 mod translate;
+mod uses;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub(crate) use self::library::Fault;
 pub(crate) use self::library::truthy;
 pub(crate) use self::names::Known;
 pub(crate) use self::template::is_template;
+pub(crate) use self::uses::{Variables, varies, waits};
 
 /// Text that may hold expressions, and where it was written.
 #[derive(Clone, Debug, PartialEq)]
