@@ -105,11 +105,12 @@ impl Engine<'_> {
     }
 
     async fn kind(&self, step: &Step, at: &At) -> Result<Ended, Error> {
+        let inner = &at.inside_group();
         match &step.kind {
             Kind::Script(script) => self.script(ScriptStep { step, script }, at).await,
-            Kind::Sequential { body } => self.body(body, &body.tasks, at).await,
+            Kind::Sequential { body } => self.body(body, &body.tasks, inner).await,
             Kind::Parallel { concurrent, body } => {
-                let all = body.tasks.iter().map(|task| self.step(task, at));
+                let all = body.tasks.iter().map(|task| self.step(task, inner));
                 let all = self.together(all, *concurrent, false);
                 self.guarded(all, &body.errors, &body.finally, at).await
             }
@@ -129,7 +130,7 @@ impl Engine<'_> {
                     Decided::Value(Value::Bool(true)) => &body.tasks,
                     Decided::Value(_) => otherwise,
                 };
-                self.body(body, tasks, at).await
+                self.body(body, tasks, inner).await
             }
             Kind::Switch { value, cases, body } => {
                 let decided = self.decide(step, at, "value", |value| Ok(text(&value).into()), value)?;
@@ -140,7 +141,7 @@ impl Engine<'_> {
                         case.map_or(&body.tasks, |(_, tasks)| tasks)
                     }
                 };
-                self.body(body, tasks, at).await
+                self.body(body, tasks, inner).await
             }
             Kind::Log { .. } | Kind::Return { .. } | Kind::Fail { .. } => self.core(step, at),
             Kind::GkeCluster(_) | Kind::OauthToken(_) => self.google(step, at).await,
@@ -193,7 +194,9 @@ impl Engine<'_> {
             Values::List(nodes) => {
                 let list = |scope: &crate::scope::Scope| {
                     let renderer = self.renderer.reading(scope.readable());
-                    let items = nodes.iter().map(|node| renderer.node(node, &what(), &scope.values));
+                    let items = nodes
+                        .iter()
+                        .map(|node| renderer.node_with(node, &what(), &scope.values, |_| true));
                     Ok(Value::Array(items.collect::<Result<_, _>>()?))
                 };
                 self.decide_by(step, at, "values", list)?
@@ -207,7 +210,7 @@ impl Engine<'_> {
         let places: Vec<At> = values
             .into_iter()
             .enumerate()
-            .map(|(index, value)| at.inside(Round { index, value }))
+            .map(|(index, value)| at.inside(Round::new(index, value)))
             .collect();
         let rounds = places.iter().map(|place| self.list(&body.tasks, place));
         let all = self.together(rounds, limit, true);
