@@ -252,6 +252,16 @@ impl Engine<'_> {
         reach(Point::BeforePublished);
         let from = self.folder.task_outputs(&attempt.task, attempt.number);
         files::publish(outcome, &from, &to, &attempt.execution)?;
+        for number in 1..attempt.number {
+            let earlier = Attempt {
+                number,
+                ..attempt.clone()
+            };
+            let earlier = self.journal.borrow().task_run(&earlier)?;
+            if let Some(earlier) = earlier.and_then(|earlier| earlier.outcome) {
+                files::withdraw(&earlier, outcome, &to)?;
+            }
+        }
         reach(Point::AfterPublished);
         Ok(Some(to))
     }
