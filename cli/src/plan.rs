@@ -4,6 +4,7 @@
 
 mod check;
 mod language;
+mod options;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -78,7 +79,7 @@ impl Names<'_> {
     }
 }
 
-/// Render a task. `scope` knows its directories, `folder` the files of its namespace.
+/// Render a task. `scope` knows its directories, `folder` the files of its namespace, `schema` the runner's options.
 pub(crate) fn plan(
     flow: &Flow,
     declared: ScriptStep<'_>,
@@ -86,6 +87,7 @@ pub(crate) fn plan(
     scope: &Scope,
     folder: &Folder,
     renderer: &Renderer,
+    schema: &serde_json::Value,
 ) -> Result<Planned, Problem> {
     let renderer = &renderer.reading(scope.readable());
     let render = |text: &Text| renderer.render(text, &scope.values);
@@ -144,7 +146,8 @@ pub(crate) fn plan(
     let outputs = outputs.iter().map(|pattern| plain(pattern).to_owned()).collect();
     let image = image(&declared.script.image, &render(&declared.script.image)?)?;
     let what = format!("`taskRunner` of task `{}`", declared.step.id);
-    let options = renderer.node(&declared.script.options, &what, &scope.values)?;
+    let options = options::options(&declared.script.options, schema, &what, renderer, &scope.values)?;
+    let options = without_nulls(options);
     let labels = [
         ("namespace", flow.namespace.clone()),
         ("flow", flow.id.clone()),
@@ -254,9 +257,8 @@ pub(crate) fn require(
     declared: ScriptStep<'_>,
     scope: &Scope,
     renderer: &Renderer,
-    schema: &str,
+    schema: &serde_json::Value,
 ) -> Result<(), Problem> {
-    let schema: serde_json::Value = serde_json::from_str(schema).unwrap_or_default();
     let mut options: serde_json::Value = serde_json::from_str(&task.options).unwrap_or_default();
     let required = declared.script.outputs.iter().filter(|output| output.required);
     let required = required
@@ -306,7 +308,7 @@ pub(crate) fn config(
     };
     let renderer = renderer.reading(scope.readable());
     let what = format!("`taskRunner.config` of task `{}`", declared.step.id);
-    let rendered = renderer.node(config, &what, &scope.values)?;
+    let rendered = renderer.node_with(config, &what, &scope.values, serde_json::Value::is_boolean)?;
     Ok(Some(without_nulls(rendered)))
 }
 

@@ -29,7 +29,8 @@ const LATER: &str = "uses what there is only while the flow runs: what another t
 /// Print the pod that each task would become.
 pub(crate) async fn render(arguments: &args::Render, json: bool) -> Result<Ended, Error> {
     let runner = session::load_runner(arguments.access.runner.as_deref()).await?;
-    let schemas = schemas(&describe(&runner).await?)?;
+    let described = describe(&runner).await?;
+    let schemas = schemas(&described)?;
     let renderer = session::renderer()?;
     let operator = session::read_defaults(arguments.defaults.as_deref())?;
     let text = std::fs::read_to_string(&arguments.flow).map_err(named("read", &arguments.flow))?;
@@ -55,6 +56,7 @@ pub(crate) async fn render(arguments: &args::Render, json: bool) -> Result<Ended
         flow: &flow,
         renderer: &renderer,
         runner: &runner,
+        schema: serde_json::from_str(&described.task_schema).unwrap_or_default(),
         folder: &folder,
     };
     let variables = flow.texts_of_variables();
@@ -100,6 +102,8 @@ struct Preview<'a> {
     flow: &'a Flow,
     renderer: &'a Renderer,
     runner: &'a Runner,
+    /// What it says about its options.
+    schema: Value,
     folder: &'a ExecutionDir,
 }
 
@@ -124,7 +128,8 @@ impl Preview<'_> {
         let layout = self.runner.layout(&target.config, &names.id()).await.map_err(failed)?;
         let mut scope = self.scope.for_task(id, &names.task_run(), 1, &crate::at::At::default());
         scope.directories(&layout.working_dir, &layout.output_dir);
-        let planned = plan::plan(self.flow, declared, &names, &scope, &self.namespace, self.renderer)?;
+        let (flow, schema) = (self.flow, &self.schema);
+        let planned = plan::plan(flow, declared, &names, &scope, &self.namespace, self.renderer, schema)?;
         let inputs = self.folder.task_inputs(id, 1);
         files::stage(&planned.files, &inputs)?;
         let render = |target: Target| {

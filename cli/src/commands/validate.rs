@@ -31,8 +31,10 @@ pub(crate) const NOWHERE: &str = r#"{"masterUrl": "https://127.0.0.1", "oauthTok
 /// Find every mistake in flows and in the operator's defaults.
 pub(crate) async fn validate(arguments: &args::Validate, json: bool) -> Result<Ended, Error> {
     let runner = session::load_runner(arguments.runner.as_deref()).await?;
+    let described = describe(&runner).await?;
     let validation = Validation {
-        schemas: schemas(&describe(&runner).await?)?,
+        schemas: schemas(&described)?,
+        options: serde_json::from_str(&described.task_schema).unwrap_or_default(),
         runner,
         renderer: session::renderer()?,
         state: StateDir::open()?,
@@ -64,6 +66,8 @@ pub(crate) async fn validate(arguments: &args::Validate, json: bool) -> Result<E
 
 struct Validation {
     schemas: Schemas,
+    /// What the runner says about its options.
+    options: serde_json::Value,
     runner: Runner,
     renderer: Renderer,
     state: StateDir,
@@ -129,6 +133,7 @@ impl Validation {
                 &scope,
                 &Folder::default(),
                 &self.renderer,
+                &self.options,
             ) {
                 Ok(planned) => task = planned.task,
                 Err(problem) => problems.push(problem),

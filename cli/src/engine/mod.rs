@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use podrun_host::{Credentials, Runner, Target};
 use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 pub(crate) use follow::is_kept;
 pub(crate) use google::renew;
@@ -69,6 +69,8 @@ pub(crate) struct Engine<'a> {
     /// The files of the flow's namespace.
     namespace: &'a Folder,
     runner: &'a Runner,
+    /// What the runner says about its options, once somebody asked.
+    schema: OnceCell<Value>,
     journal: RefCell<&'a mut Journal>,
     ui: RefCell<&'a mut dyn Ui>,
     intent: watch::Sender<Intent>,
@@ -144,6 +146,7 @@ pub(crate) async fn drive(parts: Parts<'_>) -> Result<Ended, Error> {
         folder,
         namespace,
         runner,
+        schema: OnceCell::new(),
         journal: RefCell::new(journal),
         ui: RefCell::new(ui),
         intent: watch::Sender::new(Intent::Run),

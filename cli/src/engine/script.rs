@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-use podrun_host::{Folders, Outcome, OutputFile, Status, Target, origin_folder};
+use podrun_host::{Folders, Outcome, OutputFile, Phase, Status, Target, origin_folder};
+use serde_json::Value;
 
 use super::attempts::Attempted;
 use super::follow::{Followed, Left};
@@ -206,21 +207,34 @@ impl Engine<'_> {
             source,
         })?;
         scope.directories(&layout.working_dir, &layout.output_dir);
-        let mut planned = plan::plan(self.flow, declared, &names, &scope, self.namespace, self.renderer)?;
-        if declared.script.outputs.iter().any(|output| output.required) {
-            let described = self.runner.describe().await;
-            let described = described.map_err(|source| Error::Runner {
-                task: Some(attempt.task.clone()),
-                source,
-            })?;
-            let schema = &described.task_schema;
-            plan::require(&mut planned.task, declared, &scope, self.renderer, schema)?;
-        }
+        let schema = self.schema(&attempt.task).await?;
+        let mut planned = plan::plan(
+            self.flow,
+            declared,
+            &names,
+            &scope,
+            self.namespace,
+            self.renderer,
+            schema,
+        )?;
+        plan::require(&mut planned.task, declared, &scope, self.renderer, schema)?;
         files::stage(&planned.files, &self.folder.task_inputs(&attempt.task, attempt.number))?;
         let sources = self.renderer.sources();
         let kept = plan::without_credentials(&planned.task);
         let Ok(kept) = changed(&kept, |text| Ok::<_, Infallible>(sources.conceal(text)));
         self.journal.borrow_mut().prepare(attempt, &kept)
+    }
+
+    /// What the runner says about its options, asked once.
+    async fn schema(&self, task: &str) -> Result<&Value, Error> {
+        let ask = async || {
+            let described = self.runner.describe().await.map_err(|source| Error::Runner {
+                task: Some(task.to_owned()),
+                source,
+            })?;
+            Ok(serde_json::from_str(&described.task_schema).unwrap_or_default())
+        };
+        self.schema.get_or_try_init(ask).await
     }
 
     fn target(&self, declared: ScriptStep<'_>, scope: &Scope) -> Result<Target, Error> {

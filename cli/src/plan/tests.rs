@@ -54,6 +54,7 @@ fn planned(kind: &str, task: &str) -> Result<Planned, String> {
         &scope,
         &namespace(),
         &renderer,
+        &serde_json::Value::Null,
     )
     .map_err(|problem| problem.to_string())?;
     for file in &mut planned.files {

@@ -6,6 +6,7 @@
 use serde_json::Value as Json;
 
 use super::common::{DURATION_FORM, milliseconds};
+use super::runner::is_expression;
 use super::schema::Schemas;
 use crate::document::typed::{below, named};
 use crate::document::{Node, Problem, Value, listed, nearest};
@@ -172,6 +173,9 @@ impl<'a> Check<'a> {
     /// True if a value of this kind can satisfy the schema.
     fn fits(&self, node: &Node, schema: &'a Json) -> bool {
         let schema = self.resolved(schema);
+        if is_expression(schema) {
+            return matches!(&node.value, Value::Text(text) if is_template(text));
+        }
         if let Some(branches) = schema
             .get("anyOf")
             .or_else(|| schema.get("oneOf"))
@@ -204,7 +208,7 @@ impl<'a> Check<'a> {
             Some(branches) => words.extend(
                 branches
                     .iter()
-                    .filter(|branch| !is_null(branch))
+                    .filter(|branch| !is_null(branch) && !is_expression(branch))
                     .map(|branch| self.wanted(branch)),
             ),
             None => {
