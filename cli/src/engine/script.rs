@@ -142,6 +142,18 @@ impl Engine<'_> {
                         source: podrun_host::Error::NotFound(_),
                         ..
                     }) => self.follow(start(), &task_run, &request).await,
+                    // Its input files are incomplete, and only whoever starts it brings them: as nothing has run yet, it
+                    // is started anew.
+                    Err(error) if self.is_incomplete(&target, handle, &error).await => {
+                        self.runner
+                            .kill(&target, handle, None)
+                            .await
+                            .map_err(|source| Error::Runner {
+                                task: Some(attempt.task.clone()),
+                                source,
+                            })?;
+                        self.follow(start(), &task_run, &request).await
+                    }
                     followed => followed,
                 }
             }
@@ -162,6 +174,18 @@ impl Engine<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a task could not be followed because its input files have not all arrived.
+    async fn is_incomplete(&self, target: &Target, handle: &str, error: &Error) -> bool {
+        let Error::Runner { source, .. } = error else {
+            return false;
+        };
+        if !matches!(source, podrun_host::Error::Other(_)) {
+            return false;
+        }
+        let status = self.runner.status(target, handle).await;
+        status.is_ok_and(|snapshot| matches!(snapshot.phase, Some(Phase::Pending | Phase::Staging)))
     }
 
     /// A success without a file that was required is none.
