@@ -7,9 +7,19 @@ use serde_json::Value;
 pub(crate) struct Round {
     pub(crate) index: usize,
     pub(crate) value: Value,
+    /// How many tasks that hold tasks are around, within this round and outside of the next one.
+    groups: usize,
 }
 
 impl Round {
+    pub(crate) fn new(index: usize, value: Value) -> Self {
+        Self {
+            index,
+            value,
+            groups: 0,
+        }
+    }
+
     /// The value as expressions name it in `outputs.<task>[<value>]`.
     pub(crate) fn key(&self) -> String {
         text(&self.value)
@@ -33,6 +43,34 @@ impl At {
         let mut inner = self.clone();
         inner.rounds.push(round);
         inner
+    }
+
+    /// The place inside a task that holds tasks and makes no rounds.
+    pub(crate) fn inside_group(&self) -> Self {
+        let mut inner = self.clone();
+        if let Some(round) = inner.rounds.last_mut() {
+            round.groups += 1;
+        }
+        inner
+    }
+
+    /// The rounds of what is around a task here, the nearest first: each task around that lies in a round itself.
+    pub(crate) fn around(&self) -> Vec<&Round> {
+        let mut around = Vec::new();
+        for (index, round) in self.rounds.iter().rev().enumerate() {
+            // A ForEach lies in the round outside of its own.
+            let each = usize::from(index > 0);
+            around.extend(std::iter::repeat_n(round, each + round.groups));
+        }
+        around
+    }
+
+    /// True if the run of that name is one of the tasks for which `inside` holds, here or in rounds within.
+    pub(crate) fn holds(&self, name: &str, inside: impl Fn(&str) -> bool) -> bool {
+        let (task, rounds) = name.split_once('.').unwrap_or((name, ""));
+        let mut rounds = rounds.split('-');
+        let same = |round: &Round| rounds.next() == Some(round.index.to_string().as_str());
+        inside(task) && self.rounds.iter().all(same)
     }
 
     /// The place of the tasks that run because of `error`.
@@ -73,19 +111,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_task_around_has_the_value_of_its_round() {
+        let around = |at: &At| at.around().iter().map(|round| round.index).collect::<Vec<_>>();
+        let outer = At::default().inside_group().inside(Round::new(1, "a".into()));
+        assert_eq!(around(&outer), Vec::<usize>::new());
+        let inside = outer.inside_group();
+        assert_eq!(around(&inside), [1]);
+        let inner = inside.inside(Round::new(2, "b".into())).inside_group();
+        assert_eq!(around(&inner), [2, 1, 1]);
+        assert_eq!(inner.name("t"), "t.1-2");
+    }
+
+    #[test]
     fn names_are_unique_and_lead_back_to_the_task() {
-        let outer = At::default().inside(Round {
-            index: 2,
-            value: "b".into(),
-        });
-        let inner = outer.inside(Round {
-            index: 0,
-            value: serde_json::json!({"k": 1}),
-        });
+        let outer = At::default().inside(Round::new(2, "b".into()));
+        let inner = outer.inside(Round::new(0, serde_json::json!({"k": 1})));
         assert_eq!(At::default().name("t-1"), "t-1");
         assert_eq!(outer.name("t-1"), "t-1.2");
         assert_eq!(inner.name("t-1"), "t-1.2-0");
         assert_eq!(task_of("t-1.2-0"), "t-1");
         assert_eq!(inner.rounds[1].key(), r#"{"k":1}"#);
+        let is_t = |task: &str| task == "t-1";
+        assert!(outer.holds("t-1.2", is_t) && outer.holds("t-1.2-0", is_t) && At::default().holds("t-1.2", is_t));
+        assert!(!outer.holds("t-1.1", is_t) && !outer.holds("u.2", is_t) && !inner.holds("t-1.2", is_t));
     }
 }

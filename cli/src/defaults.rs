@@ -5,12 +5,15 @@
 //! later entry beats an earlier one. Prefixes end on dot boundaries: `io.kestra.plugin.scripts.python` covers
 //! `….python.Script` and not `….pythonic.Script`.
 //!
+//! It is one order for defaults of the task's type and of its runner's type: what an operator forces on the one, no flow
+//! can take back on the other. A beginning that covers both gives each the properties that it has.
+//!
 //! Mappings merge key by key. Everything else, lists included, is replaced by the stronger side, and an explicit null
 //! unsets the weaker side's value. `taskRunner.config` is one value that the stronger side replaces whole, so that
 //! placeholders never mix with real credentials.
 
 use crate::document::typed;
-use crate::document::{Layer, Node, Problem, Value, nearest};
+use crate::document::{Key, Layer, Node, Problem, Value, nearest};
 use crate::types::check::unknown_property;
 use crate::types::{self, Schemas, canonical, task_types};
 
@@ -69,13 +72,10 @@ impl PluginDefault {
     /// Properties that no type which this default covers has, and a type that is nearly one.
     fn mistakes(&self, item: &Node, schemas: &Schemas) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let covered: Vec<&str> = task_types()
-            .iter()
-            .map(|task| task.name.as_str())
-            .filter(|name| specificity(&self.kind, name).is_some())
-            .collect();
-        let runner = RUNNER_TYPES.iter().any(|name| specificity(&self.kind, name).is_some());
-        if covered.is_empty() && !runner {
+        let tasks = task_types().iter().map(|task| task.name.as_str());
+        let tasks = tasks.filter(|name| specificity(&self.kind, name).is_some()).count();
+        let runner = self.of_runner().is_some();
+        if tasks == 0 && !runner {
             let names: Vec<&str> = task_types()
                 .iter()
                 .map(|task| task.name.as_str())
@@ -92,82 +92,125 @@ impl PluginDefault {
             }
             return problems;
         }
-        let mut known: Vec<&str> = covered.iter().flat_map(|name| schemas.properties(name)).collect();
+        let mut known = self.properties_of_tasks(schemas);
+        // What a runner alone gets is looked at in the tasks that have one, as is what a runner refuses with a reason.
+        let (all_known, refused) = match (runner, schemas.of_runner()) {
+            (false, _) => (true, Vec::new()),
+            (true, Some(runner)) if tasks > 0 => {
+                known.extend(runner.properties);
+                (true, runner.refused)
+            }
+            (true, _) => (false, Vec::new()),
+        };
         known.sort_unstable();
         known.dedup();
         for (key, _) in self.values.entries() {
-            if ["id", "type"].contains(&key.name.as_str()) {
-                let message = format!(
-                    "a default cannot change the `{}` of what it applies to: remove it",
-                    key.name
-                );
+            let name = key.name.as_str();
+            if ["id", "type"].contains(&name) {
+                let message = format!("a default cannot change the `{name}` of what it applies to: remove it");
                 problems.push(Problem::new(&key.place, message));
-            } else if !runner && !known.contains(&key.name.as_str()) {
-                let owner = format!("the tasks that the default for `{}` covers", self.kind);
+            } else if all_known && !known.contains(&name) && !refused.contains(&name) {
+                let covered = if runner { "tasks and runners" } else { "tasks" };
+                let owner = format!("the {covered} that the default for `{}` covers", self.kind);
                 problems.push(unknown_property(key, &owner, &known));
             }
         }
         problems
     }
+
+    /// The properties of all types of tasks that this default covers.
+    fn properties_of_tasks<'s>(&self, schemas: &'s Schemas) -> Vec<&'s str> {
+        let covered = task_types()
+            .iter()
+            .filter(|task| specificity(&self.kind, &task.name).is_some());
+        covered.flat_map(|task| schemas.properties(&task.name)).collect()
+    }
+
+    /// How precisely this default names the type of a task's runner; none if it does not.
+    fn of_runner(&self) -> Option<usize> {
+        let names = RUNNER_TYPES.iter();
+        names.filter_map(|name| specificity(&self.kind, name)).max()
+    }
+
+    /// What this default says about a task of that type, its runner included; none if it is about others.
+    fn share(&self, task_kind: &str, schemas: &Schemas) -> Result<Option<Share>, Problem> {
+        let known = schemas.properties(task_kind);
+        let of_task = specificity(&self.kind, task_kind);
+        let of_runner = self.of_runner().filter(|_| known.contains(&"taskRunner"));
+        let Some(specificity) = of_task.max(of_runner) else {
+            return Ok(None);
+        };
+        let others = self.properties_of_tasks(schemas);
+        let (mut own, mut runners) = (Vec::new(), Vec::new());
+        for (key, value) in self.values.entries() {
+            let name = key.name.as_str();
+            if of_task == Some(EXACTLY) || (of_task.is_some() && known.contains(&name)) {
+                own.push((key.clone(), value.clone()));
+            } else if of_runner.is_some() && !others.contains(&name) {
+                runners.push((key.clone(), value.clone()));
+            }
+        }
+        let node = |entries: Vec<(Key, Node)>| Node {
+            value: Value::Map(entries),
+            place: self.values.place.clone(),
+        };
+        let mut values = node(Vec::new());
+        if !runners.is_empty() {
+            let key = Key {
+                name: "taskRunner".to_owned(),
+                place: self.values.place.clone(),
+            };
+            values.value = Value::Map(vec![(key, node(runners))]);
+        }
+        merge(&mut values, &node(own), Level::Task)?;
+        Ok(Some(Share {
+            rank: (self.forced, self.origin, specificity),
+            values,
+        }))
+    }
+}
+
+/// What a default says about one task.
+struct Share {
+    /// Forced or not, whose it is, how precisely it names the type. Later is stronger.
+    rank: (bool, Origin, usize),
+    values: Node,
 }
 
 /// A task with all defaults applied, those of its task runner included. Of defaults for several types, a task gets the
-/// properties that its own type has.
+/// properties that its own type has, and its runner those that none of the types of tasks has.
 pub(crate) fn apply(
     task: &Node,
     task_kind: &str,
     defaults: &[PluginDefault],
     schemas: &Schemas,
 ) -> Result<Node, Problem> {
-    let known = schemas.properties(task_kind);
-    let fitting: Vec<PluginDefault> = defaults
+    let shares = defaults
         .iter()
-        .map(|default| {
-            let mut default = default.clone();
-            if let Value::Map(entries) = &mut default.values.value
-                && default.kind != task_kind
-            {
-                entries.retain(|(key, _)| known.contains(&key.name.as_str()));
-            }
-            default
-        })
-        .collect();
-    let mut task = layer(task, &[task_kind], &fitting, Level::Task)?;
-    if !known.contains(&"taskRunner") {
-        return Ok(task);
-    }
-    let mut runner = match task.get("taskRunner") {
-        Some(runner) => runner.clone(),
-        None => Node::built_in(Value::Map(Vec::new())),
+        .filter_map(|default| default.share(task_kind, schemas).transpose());
+    let mut shares: Vec<Share> = shares.collect::<Result<_, _>>()?;
+    // The sort is stable: of equals the later entry stays the stronger one.
+    shares.sort_by_key(|share| share.rank);
+    let (forced, weaker): (Vec<Share>, Vec<Share>) = shares.into_iter().partition(|share| share.rank.0);
+    let mut merged = Node {
+        value: Value::Map(Vec::new()),
+        place: task.place.clone(),
     };
-    if matches!(runner.value, Value::Map(_)) {
-        let kind = runner.get("type").and_then(Node::text);
-        let kinds: Vec<&str> = match &kind {
-            Some(kind) if !RUNNER_TYPES.contains(&kind.as_str()) => vec![kind.as_str()],
-            _ => RUNNER_TYPES.to_vec(),
-        };
-        // A default that covers the task has been applied to all of it, its runner included.
-        let others: Vec<PluginDefault> = defaults
-            .iter()
-            .filter(|default| specificity(&default.kind, task_kind).is_none())
-            .cloned()
-            .collect();
-        runner = layer(&runner, &kinds, &others, Level::Runner)?;
+    for share in &weaker {
+        merge(&mut merged, &share.values, Level::Task)?;
     }
-    if let Value::Map(entries) = &mut task.value {
-        match entries.iter_mut().find(|(key, _)| key.name == "taskRunner") {
-            Some((_, node)) => *node = runner,
-            None if runner.entries().is_empty() => {}
-            None => {
-                let key = crate::document::Key {
-                    name: "taskRunner".into(),
-                    place: runner.place.clone(),
-                };
-                entries.push((key, runner));
-            }
-        }
+    merge(&mut merged, task, Level::Task)?;
+    for share in &forced {
+        merge(&mut merged, &share.values, Level::Task)?;
     }
-    Ok(task)
+    merged.place = task.place.clone();
+    // What is wrong with a runner as a whole is said where the task has it.
+    if let (Value::Map(entries), Some(own)) = (&mut merged.value, task.get("taskRunner"))
+        && let Some((_, runner)) = entries.iter_mut().find(|(key, _)| key.name == "taskRunner")
+    {
+        runner.place = own.place.clone();
+    }
+    Ok(merged)
 }
 
 /// What is being merged decides which keys are special.
@@ -178,38 +221,13 @@ enum Level {
     Value,
 }
 
-fn layer(node: &Node, kinds: &[&str], defaults: &[PluginDefault], level: Level) -> Result<Node, Problem> {
-    let mut matching: Vec<(usize, &PluginDefault)> = defaults
-        .iter()
-        .filter_map(|default| {
-            kinds
-                .iter()
-                .filter_map(|kind| specificity(&default.kind, kind))
-                .max()
-                .map(|s| (s, default))
-        })
-        .collect();
-    // The sort is stable: of equals the later entry stays the stronger one.
-    matching.sort_by_key(|(specificity, default)| (default.forced, default.origin, *specificity));
-    let mut merged = Node {
-        value: Value::Map(Vec::new()),
-        place: node.place.clone(),
-    };
-    for (_, default) in matching.iter().filter(|(_, default)| !default.forced) {
-        merge(&mut merged, &default.values, level)?;
-    }
-    merge(&mut merged, node, level)?;
-    merged.place = node.place.clone();
-    for (_, default) in matching.iter().filter(|(_, default)| default.forced) {
-        merge(&mut merged, &default.values, level)?;
-    }
-    Ok(merged)
-}
+/// How precisely a type names itself.
+const EXACTLY: usize = usize::MAX;
 
 /// How precisely a default's type names `kind`; none if it does not.
 fn specificity(default: &str, kind: &str) -> Option<usize> {
     if default == kind {
-        return Some(usize::MAX);
+        return Some(EXACTLY);
     }
     let prefix = default.strip_suffix('.').unwrap_or(default);
     kind.strip_prefix(prefix)?.starts_with('.').then_some(prefix.len())
@@ -372,6 +390,61 @@ mod tests {
             effective("{id: t}", runner, NONE).unwrap()["taskRunner"]["namespace"],
             "jobs"
         );
+    }
+
+    const RUNNER: &str = "io.kestra.plugin.ee.kubernetes.runner.Kubernetes";
+
+    /// A list with one default that sets a property of the task runner, by the type of tasks or by that of the runner.
+    fn on(kind: &str, forced: bool, who: &str) -> String {
+        let values = match kind {
+            RUNNER => format!("{{namespace: {who}, config: {{masterUrl: {who}}}}}"),
+            _ => format!("{{taskRunner: {{namespace: {who}, config: {{masterUrl: {who}}}}}}}"),
+        };
+        format!("pluginDefaults: [{{type: {kind}, forced: {forced}, values: {values}}}]")
+    }
+
+    #[test]
+    fn nothing_that_a_flow_forces_on_one_type_beats_what_the_operator_forces_on_another() {
+        let scripts = "io.kestra.plugin.scripts";
+        for (flow, operator) in [
+            (RUNNER, scripts),
+            (scripts, RUNNER),
+            (SCRIPT, RUNNER),
+            (RUNNER, "io.kestra"),
+        ] {
+            let value = effective("{id: t}", &on(flow, true, "flow"), &on(operator, true, "operator")).unwrap();
+            let expected = serde_json::json!({"namespace": "operator", "config": {"masterUrl": "operator"}});
+            assert_eq!(value["taskRunner"], expected, "{flow} {operator}");
+        }
+    }
+
+    #[test]
+    fn defaults_on_the_task_and_on_its_runner_are_in_one_order() {
+        let scripts = "io.kestra.plugin.scripts";
+        let task = "{taskRunner: {namespace: task}}";
+        let namespace = |task: &str, flow: &str, operator: &str| {
+            effective(task, flow, operator).unwrap()["taskRunner"]["namespace"].clone()
+        };
+        for (one, other) in [(scripts, RUNNER), (RUNNER, scripts), (SCRIPT, RUNNER)] {
+            let (flow, operator) = (on(one, false, "flow"), on(other, false, "operator"));
+            assert_eq!(namespace("{id: t}", &flow, &operator), "operator", "{one} {other}");
+            assert_eq!(namespace(task, &flow, &operator), "task", "{one} {other}");
+            let flow = on(one, true, "flow");
+            assert_eq!(namespace(task, &flow, &operator), "flow", "{one} {other}");
+        }
+        // Within a level the exact type of the runner beats a beginning of the task's.
+        let both =
+            on(RUNNER, false, "runner").replace(']', ", ") + on(scripts, false, "scripts").split('[').nth(1).unwrap();
+        assert_eq!(namespace("{id: t}", &both, NONE), "runner");
+    }
+
+    #[test]
+    fn a_beginning_of_both_types_gives_each_what_it_has() {
+        let flow =
+            "pluginDefaults: [{type: io.kestra.plugin, values: {pullPolicy: ALWAYS, timeout: PT1M, level: WARN}}]";
+        let value = effective("{id: t}", flow, NONE).unwrap();
+        let expected = serde_json::json!({"taskRunner": {"pullPolicy": "ALWAYS"}, "timeout": "PT1M", "id": "t"});
+        assert_eq!(value, expected);
     }
 
     #[test]

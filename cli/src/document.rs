@@ -311,17 +311,17 @@ impl Node {
         }
     }
 
-    /// The same value as JSON, with its text passed through `render`, which gets each text and where it was written.
+    /// The same value as JSON, with what `render` makes of each text, which gets it and where it was written.
     pub(crate) fn to_json_with<E>(
         &self,
-        render: &mut impl FnMut(&str, &Place) -> Result<String, E>,
+        render: &mut impl FnMut(&str, &Place) -> Result<serde_json::Value, E>,
     ) -> Result<serde_json::Value, E> {
         Ok(match &self.value {
             Value::Null => serde_json::Value::Null,
             Value::Bool(value) => (*value).into(),
             Value::Integer(value) => (*value).into(),
             Value::Float(value, _) => (*value).into(),
-            Value::Text(value) => render(value, &self.place)?.into(),
+            Value::Text(value) => render(value, &self.place)?,
             Value::List(items) => serde_json::Value::Array(
                 items
                     .iter()
@@ -340,7 +340,7 @@ impl Node {
 
     /// The same value as JSON.
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        match self.to_json_with(&mut |text, _| Ok::<_, std::convert::Infallible>(text.to_owned())) {
+        match self.to_json_with(&mut |text, _| Ok::<_, std::convert::Infallible>(text.into())) {
             Ok(value) => value,
             Err(never) => match never {},
         }

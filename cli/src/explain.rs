@@ -218,7 +218,8 @@ tasks:
     taskRunner: {namespace: mine, config: {masterUrl: placeholder, clientKeyData: s3cret}}
 pluginDefaults:
   - type: io.kestra.plugin.scripts.shell
-    values: {containerImage: busybox, timeout: PT1M}";
+    values: {containerImage: busybox, timeout: PT1M}
+  - {type: io.kestra.plugin.ee.kubernetes.runner.Kubernetes, forced: true, values: {namespace: other, delete: false}}";
         let schemas = Schemas::new();
         let operator = flow::read_defaults(Path::new("operator.yaml"), operator).unwrap();
         let renderer = Renderer::new().unwrap();
@@ -251,6 +252,7 @@ pluginDefaults:
         targetOS = AUTO [built-in]
         taskRunner.config.masterUrl = (not shown) [operator's default, forced operator.yaml:5:64]
         taskRunner.config.oauthToken = (not shown) [operator's default, forced operator.yaml:5:89]
+        taskRunner.delete = false [flow's default, forced flow.yaml:13:111]
         taskRunner.namespace = jobs [operator's default, forced operator.yaml:5:38]
         timeout = (unset) [task flow.yaml:7:12]
         type = io.kestra.plugin.scripts.shell.Commands [task flow.yaml:5:11]

@@ -101,6 +101,37 @@ pub(crate) fn publish(outcome: &Outcome, from: &Path, to: &Path, execution: &str
     Ok(())
 }
 
+/// Remove what an earlier attempt left where its files went, unless this one has a file of that name. Other files in the
+/// folder are not ours.
+pub(crate) fn withdraw(earlier: &Outcome, outcome: &Outcome, to: &Path) -> Result<(), Error> {
+    let stays = |file: &&OutputFile| outcome.files.iter().all(|other| other.path != file.path);
+    for file in earlier.files.iter().filter(stays) {
+        let path = to.join(&file.path);
+        match fs::remove_file(&path) {
+            // A folder may have taken its place.
+            Err(error)
+                if ![
+                    io::ErrorKind::NotFound,
+                    io::ErrorKind::NotADirectory,
+                    io::ErrorKind::IsADirectory,
+                ]
+                .contains(&error.kind()) =>
+            {
+                return Err(state("remove", &path)(error));
+            }
+            _ => {}
+        }
+        // Folders that are empty now were there for it.
+        let folders = path.ancestors().skip(1).take_while(|folder| *folder != to);
+        for folder in folders {
+            if fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn publish_one(source: &Path, part: &Path, target: &Path, mode: u32) -> Result<(), Error> {
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder).map_err(state("create", folder))?;

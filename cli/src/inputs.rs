@@ -16,8 +16,9 @@ use crate::document::{listed, nearest};
 use crate::error::{Error, named, state};
 use crate::expression::{Renderer, Text, is_template};
 use crate::flow::{InputDeclaration, InputKind};
+use crate::secrets::deep;
 use crate::state::{ExecutionDir, private_folder};
-pub(crate) use values::value;
+pub(crate) use values::{output, value};
 
 /// One `-i` argument.
 #[derive(Clone, Debug, PartialEq)]
@@ -234,6 +235,34 @@ fn store_file(from: &Path, to: &Path) -> Result<StoredValue, Error> {
         sha256,
         executable,
     })
+}
+
+/// Inputs as the journal keeps them: with the names of secrets in their place, which their defaults may have used.
+pub(crate) fn concealed(inputs: &[StoredInput], renderer: &Renderer) -> Vec<StoredInput> {
+    let Ok(inputs) = changed(inputs, |text| {
+        Ok::<_, std::convert::Infallible>(renderer.sources().conceal(text))
+    });
+    inputs
+}
+
+/// The same with the secrets again.
+pub(crate) fn revealed(inputs: &[StoredInput], renderer: &Renderer) -> Result<Vec<StoredInput>, Error> {
+    changed(inputs, |text| renderer.sources().reveal(text))
+        .map_err(|fault| Error::Usage(format!("cannot go on with the inputs of the execution: {fault}")))
+}
+
+fn changed<E>(inputs: &[StoredInput], change: impl Fn(&str) -> Result<String, E>) -> Result<Vec<StoredInput>, E> {
+    let one = |input: &StoredInput| {
+        let value = match &input.value {
+            StoredValue::Plain(value) => StoredValue::Plain(deep(value.clone(), &change)?),
+            file => file.clone(),
+        };
+        Ok(StoredInput {
+            id: input.id.clone(),
+            value,
+        })
+    };
+    inputs.iter().map(one).collect()
 }
 
 /// Fail unless `inputs` are the ones that the execution was started with.

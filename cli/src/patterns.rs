@@ -1,11 +1,14 @@
 //! Patterns of files, as the contract has them: globs, in which `*` stays within a folder and `**` crosses folders, and
-//! `regex:` with a regular expression for the whole path. Pure.
+//! `regex:` with a regular expression for the whole path. Flows may write globs as `glob:…`, and begin them with `/` for
+//! the root of the working directory: [`plain`] leaves that out. Pure.
 
 use globset::{GlobBuilder, GlobMatcher};
 use regex::{Regex, RegexBuilder};
 
 /// What a pattern begins with that is a regular expression.
 const REGEX: &str = "regex:";
+/// What a pattern may begin with that is none.
+const GLOB: &str = "glob:";
 /// Bytes that a regular expression may take.
 const LARGEST: usize = 1 << 20;
 
@@ -14,6 +17,14 @@ const LARGEST: usize = 1 << 20;
 pub(crate) enum Pattern {
     Glob(GlobMatcher),
     Regex(Regex),
+}
+
+/// A pattern as the contract has it: relative to its folder, and without a word for what it is anyway.
+pub(crate) fn plain(text: &str) -> &str {
+    match text.starts_with(REGEX) {
+        true => text,
+        false => text.strip_prefix(GLOB).unwrap_or(text).trim_start_matches('/'),
+    }
 }
 
 impl Pattern {
@@ -32,12 +43,10 @@ impl Pattern {
                 format!("is no regular expression to be used: {why}")
             });
         }
+        let text = plain(text);
         let text = text.strip_prefix("./").unwrap_or(text);
         if text.is_empty() {
             return Err("is empty: write a pattern such as `*.txt`".to_owned());
-        }
-        if text.starts_with('/') {
-            return Err("is absolute: write it relative to the folder".to_owned());
         }
         if text.split('/').any(|part| part == "..") {
             return Err("climbs out of the folder: remove `..`".to_owned());
@@ -54,7 +63,7 @@ impl Pattern {
     pub(crate) fn anywhere(text: &str) -> Result<Self, String> {
         match text.starts_with(REGEX) || text.contains('/') {
             true => Self::new(text),
-            false => Self::new(&format!("**/{text}")),
+            false => Self::new(&format!("**/{}", plain(text))),
         }
     }
 
@@ -80,6 +89,10 @@ mod tests {
             ("./d/?.txt", "d/a.txt", "d/ab.txt"),
             ("{a,b}.[ch]", "b.h", "c.h"),
             (r"\*.txt", "*.txt", "a.txt"),
+            ("glob:*.txt", "a.txt", "d/a.txt"),
+            ("/d/*.txt", "d/a.txt", "a.txt"),
+            ("glob:/*.txt", "a.txt", "d/a.txt"),
+            ("./glob:*", "glob:a", "a"),
             (r"regex:d/[a-z]+\.txt", "d/abc.txt", "x/d/abc.txt"),
             ("regex:a|b", "b", "ab"),
         ] {
@@ -87,7 +100,7 @@ mod tests {
             assert!(!matches(pattern, no), "{pattern} {no}");
         }
         let anywhere = |pattern: &str, path: &str| Pattern::anywhere(pattern).unwrap().matches(path);
-        assert!(anywhere("*.py", "a.py") && anywhere("*.py", "d/a.py"));
+        assert!(anywhere("*.py", "a.py") && anywhere("glob:*.py", "d/a.py"));
         assert!(anywhere("d/*.py", "d/a.py") && !anywhere("d/*.py", "x/d/a.py"));
     }
 
@@ -95,7 +108,7 @@ mod tests {
     fn what_is_wrong_with_a_pattern_is_said() {
         let refusal = |pattern: &str| Pattern::new(pattern).unwrap_err();
         insta::assert_snapshot!(refusal(""), @"is empty: write a pattern such as `*.txt`");
-        insta::assert_snapshot!(refusal("/etc/*"), @"is absolute: write it relative to the folder");
+        insta::assert_snapshot!(refusal("glob:/"), @"is empty: write a pattern such as `*.txt`");
         insta::assert_snapshot!(refusal("a/../../b"), @"climbs out of the folder: remove `..`");
         insta::assert_snapshot!(refusal("a\nb"), @"holds a line end or NUL: remove it");
         insta::assert_snapshot!(refusal("{a"), @"is no valid pattern: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)");

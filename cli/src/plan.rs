@@ -2,13 +2,16 @@
 //!
 //! Pure: it reads and writes no file. Whatever cannot run is refused here, before anything is created.
 
+mod check;
 mod language;
+mod options;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use podrun_host::{Input, Origin, Outcome, OutputFile, Task};
 
+pub(crate) use self::check::check;
 use self::language::{announces, fail_fast, is_shell};
 
 use crate::document::{Place, Problem};
@@ -16,7 +19,7 @@ use crate::expression::{Renderer, Text};
 use crate::flow::model::NamespaceFiles;
 use crate::flow::{Code, Flow, InputFiles, Language, ScriptStep};
 use crate::namespace::Folder;
-use crate::patterns::Pattern;
+use crate::patterns::{Pattern, plain};
 use crate::scope::{SCHEME, Scope};
 
 /// The script file of a Script, without its suffix, beside the task's own input files.
@@ -76,7 +79,7 @@ impl Names<'_> {
     }
 }
 
-/// Render a task. `scope` knows its directories, `folder` the files of its namespace.
+/// Render a task. `scope` knows its directories, `folder` the files of its namespace, `schema` the runner's options.
 pub(crate) fn plan(
     flow: &Flow,
     declared: ScriptStep<'_>,
@@ -84,6 +87,7 @@ pub(crate) fn plan(
     scope: &Scope,
     folder: &Folder,
     renderer: &Renderer,
+    schema: &serde_json::Value,
 ) -> Result<Planned, Problem> {
     let renderer = &renderer.reading(scope.readable());
     let render = |text: &Text| renderer.render(text, &scope.values);
@@ -109,12 +113,14 @@ pub(crate) fn plan(
             name,
             text,
         } = file;
-        let (content, mode) = match scope.files.get(&value) {
+        // A block of text ends with a new line, which is no part of a file's name.
+        let (content, mode) = match scope.files.get(value.trim()) {
             Some(file) => (
                 Content::File(file.path.clone()),
                 if file.executable { 0o755 } else { 0o644 },
             ),
-            None if value.starts_with(SCHEME) && !value.contains(char::is_whitespace) => {
+            None if value.trim().starts_with(SCHEME) && !value.trim().contains(char::is_whitespace) => {
+                let value = value.trim();
                 let message = format!("{} names `{value}`, which is no file of this execution", text.what);
                 return Err(Problem::new(&text.place, message));
             }
@@ -135,17 +141,13 @@ pub(crate) fn plan(
         .collect::<Result<Vec<_>, _>>()?;
     for (pattern, output) in outputs.iter().zip(&declared.script.outputs) {
         check_pattern(pattern, &output.pattern)?;
+        in_no_directory(pattern, &output.pattern, scope)?;
     }
-    let image = render(&declared.script.image)?.trim().to_owned();
-    if image.is_empty() || image.contains(char::is_whitespace) {
-        let message = format!(
-            "{} is `{image}`: name one image, for example `debian:stable-slim`",
-            declared.script.image.what
-        );
-        return Err(Problem::new(&declared.script.image.place, message));
-    }
+    let outputs = outputs.iter().map(|pattern| plain(pattern).to_owned()).collect();
+    let image = image(&declared.script.image, &render(&declared.script.image)?)?;
     let what = format!("`taskRunner` of task `{}`", declared.step.id);
-    let options = renderer.node(&declared.script.options, &what, &scope.values)?;
+    let options = options::options(&declared.script.options, schema, &what, renderer, &scope.values)?;
+    let options = without_nulls(options);
     let labels = [
         ("namespace", flow.namespace.clone()),
         ("flow", flow.id.clone()),
@@ -158,7 +160,7 @@ pub(crate) fn plan(
         id: names.id(),
         image,
         command,
-        env: environment(declared, &script)?,
+        env: environment(declared, &declared.script.env, &script)?,
         inputs: staging.inputs(),
         outputs,
         timeout: declared
@@ -255,14 +257,13 @@ pub(crate) fn require(
     declared: ScriptStep<'_>,
     scope: &Scope,
     renderer: &Renderer,
-    schema: &str,
+    schema: &serde_json::Value,
 ) -> Result<(), Problem> {
-    let schema: serde_json::Value = serde_json::from_str(schema).unwrap_or_default();
     let mut options: serde_json::Value = serde_json::from_str(&task.options).unwrap_or_default();
     let required = declared.script.outputs.iter().filter(|output| output.required);
     let required = required
-        .map(|output| renderer.render(&output.pattern, &scope.values))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|output| Ok(plain(&renderer.render(&output.pattern, &scope.values)?).to_owned()))
+        .collect::<Result<Vec<_>, Problem>>()?;
     if let Some(options) = options.as_object_mut()
         && schema.pointer(&format!("/properties/{REQUIRED}")).is_some()
         && !required.is_empty()
@@ -307,7 +308,7 @@ pub(crate) fn config(
     };
     let renderer = renderer.reading(scope.readable());
     let what = format!("`taskRunner.config` of task `{}`", declared.step.id);
-    let rendered = renderer.node(config, &what, &scope.values)?;
+    let rendered = renderer.node_with(config, &what, &scope.values, serde_json::Value::is_boolean)?;
     Ok(Some(without_nulls(rendered)))
 }
 
@@ -449,6 +450,23 @@ fn check_pattern(pattern: &str, text: &Text) -> Result<Pattern, Problem> {
     })
 }
 
+/// The root of a pattern is the working directory, so a path below a directory's own path means nothing.
+fn in_no_directory(pattern: &str, text: &Text, scope: &Scope) -> Result<(), Problem> {
+    for name in ["workingDir", "outputDir"] {
+        let directory = scope.values.get(name).and_then(serde_json::Value::as_str);
+        if directory
+            .is_some_and(|directory| plain(pattern).starts_with(plain(directory)) && pattern.contains(directory))
+        {
+            let message = format!(
+                "{} names the {name} itself: write it relative to the working directory",
+                text.what
+            );
+            return Err(Problem::new(&text.place, message));
+        }
+    }
+    Ok(())
+}
+
 fn check_argument(declared: ScriptStep<'_>, argument: &str) -> Result<(), Problem> {
     let (place, what) = match &declared.script.code {
         Code::Script(text) => (&text.place, "script"),
@@ -532,12 +550,29 @@ fn command(declared: ScriptStep<'_>, render: &Render<'_>, staging: &mut Staging)
     Ok(interpreter)
 }
 
-fn environment(declared: ScriptStep<'_>, render: &Render<'_>) -> Result<Vec<(String, String)>, Problem> {
+/// The image that a text renders to.
+fn image(text: &Text, rendered: &str) -> Result<String, Problem> {
+    let image = rendered.trim();
+    if image.is_empty() || image.contains(char::is_whitespace) {
+        let message = format!(
+            "{} is `{image}`: name one image, for example `debian:stable-slim`",
+            text.what
+        );
+        return Err(Problem::new(&text.place, message));
+    }
+    Ok(image.to_owned())
+}
+
+fn environment(
+    declared: ScriptStep<'_>,
+    pairs: &[(String, Text)],
+    render: &Render<'_>,
+) -> Result<Vec<(String, String)>, Problem> {
     let mut env: Vec<(String, String)> = Vec::new();
     for (name, value) in declared.script.language.traits().environment {
         env.push(((*name).to_owned(), (*value).to_owned()));
     }
-    for (name, text) in &declared.script.env {
+    for (name, text) in pairs {
         if name.is_empty() || name.contains(['=', '\0', '\n']) {
             let message = format!(
                 "{}: `{}` cannot name an environment variable",

@@ -32,10 +32,11 @@ pub(crate) fn pages(schemas: &Schemas, runner: &Descriptor) -> Vec<Page> {
             "pluginDefaults",
             "An operator's file, given as `--defaults FILE`. A flow has the same list. From weakest to strongest: the flow's \
              defaults, the operator's, the task itself, the flow's forced defaults, the operator's forced ones. Within one of \
-             these an exact type beats a longer beginning, which beats a shorter one, and a later entry beats an earlier one. \
+             these an exact type beats a longer beginning, which beats a shorter one, and a later entry beats an earlier one; it is \
+             one order for defaults on the types of tasks and on that of the task runner. \
              Mappings merge key by key; everything else, lists included, is replaced by the stronger side, and an explicit \
              null unsets the weaker side's value. `taskRunner.config` is replaced whole. Of a default for several types, each \
-             task gets the properties that its type has.",
+             task, and each task runner, gets the properties that it has.",
             "DefaultsFile",
         ),
         definition(

@@ -22,6 +22,9 @@ use crate::report::time;
 use crate::secrets::envs;
 use crate::state::ExecutionDir;
 
+/// The values of all rounds around, the outermost first: where `currentEachOutput` looks. No expression can name it.
+pub(crate) const ROUNDS: &str = "$rounds";
+
 /// The start of every file's URI.
 pub(crate) const SCHEME: &str = "podrun:///";
 
@@ -37,6 +40,8 @@ pub(crate) struct StoredFile {
 pub(crate) struct Scope {
     pub(crate) values: Map<String, Value>,
     pub(crate) files: BTreeMap<String, StoredFile>,
+    /// The types of all tasks by their ids.
+    types: Arc<BTreeMap<String, &'static str>>,
 }
 
 /// A script that has ended, with what later tasks can use of it.
@@ -107,6 +112,12 @@ impl Scope {
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
             files,
+            types: Arc::new(
+                flow.steps()
+                    .into_iter()
+                    .map(|step| (step.id.clone(), step.type_name))
+                    .collect(),
+            ),
         }
     }
 
@@ -186,21 +197,23 @@ impl Scope {
     pub(crate) fn for_task(&self, task: &str, task_run: &str, attempt: u32, at: &At) -> Self {
         let mut scope = self.clone();
         let mut insert = |name: &str, value: Value| scope.values.insert(name.to_owned(), value);
-        insert("task", json!({"id": task}));
+        insert("task", json!({"id": task, "type": self.types.get(task)}));
         let mut own = json!({"id": task_run, "attempt": attempt, "attemptsCount": attempt, "startDate": time(now())});
-        // The innermost round is the task's own, those around it are its parents'.
-        let mut rounds = at.rounds.iter().rev();
-        if let (Some(round), Value::Object(own)) = (rounds.next(), &mut own) {
+        if let (Some(round), Value::Object(own)) = (at.rounds.last(), &mut own) {
             own.insert("value".to_owned(), round.value.clone());
             own.insert("iteration".to_owned(), round.index.into());
         }
         insert("taskrun", own);
-        let parents: Vec<Value> = rounds
+        let around = at.around().into_iter();
+        let parents: Vec<Value> = around
             .map(|round| json!({"taskrun": {"value": round.value, "iteration": round.index}}))
             .collect();
         if let Some(parent) = parents.first() {
             insert("parent", parent.clone());
             insert("parents", parents.into());
+        }
+        if !at.rounds.is_empty() {
+            insert(ROUNDS, at.rounds.iter().map(Round::key).collect());
         }
         if let Some(error) = &at.error {
             insert("error", error.clone());
@@ -230,10 +243,7 @@ mod tests {
 
     fn at(values: &[&str]) -> At {
         values.iter().enumerate().fold(At::default(), |at, (index, value)| {
-            at.inside(Round {
-                index,
-                value: (*value).into(),
-            })
+            at.inside(Round::new(index, (*value).into()))
         })
     }
 
@@ -242,6 +252,7 @@ mod tests {
         let mut scope = Scope {
             values: Map::new(),
             files: BTreeMap::new(),
+            types: Arc::default(),
         };
         scope.add_value("plain", &at(&[]), json!({"value": 1}));
         scope.add_value("each", &at(&["a"]), json!({"value": 2}));
@@ -260,11 +271,26 @@ mod tests {
         let scope = Scope {
             values: Map::new(),
             files: BTreeMap::new(),
+            types: Arc::default(),
         };
         let scope = scope.for_task("t", "x.t.0-1", 1, &at(&["outer", "inner"])).values;
         assert_eq!(scope["taskrun"]["value"], "inner");
         assert_eq!(scope["taskrun"]["iteration"], 1);
         assert_eq!(scope["parent"]["taskrun"]["value"], "outer");
         assert_eq!(scope["parents"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_task_in_a_group_sees_the_round_of_the_group() {
+        let scope = Scope {
+            values: Map::new(),
+            files: BTreeMap::new(),
+            types: Arc::default(),
+        };
+        let each = at(&["a"]);
+        assert!(!scope.for_task("t", "x.t.0", 1, &each).values.contains_key("parent"));
+        let values = scope.for_task("t", "x.t.0", 1, &each.inside_group()).values;
+        assert_eq!(values["parent"]["taskrun"]["value"], "a");
+        assert_eq!(values["taskrun"]["value"], "a");
     }
 }

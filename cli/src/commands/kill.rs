@@ -131,7 +131,7 @@ async fn remove(
                     execution.source.display()
                 )));
             };
-            let scope = match declared.script.uses_outputs(task) {
+            let scope = match declared.waits(&flow.texts_of_variables()) {
                 true => engine::renew(&flow, &renderer, execution, &folder, journal).await?,
                 false => engine::scope_so_far(&flow, &renderer, execution, &folder, journal)?,
             };

@@ -1,8 +1,10 @@
 //! What is looked at before an execution begins.
 
+mod reached;
+
 use std::path::Path;
 
-use podrun_host::Runner;
+use podrun_host::{Descriptor, Runner};
 
 use crate::at::At;
 use crate::commands::schema::describe;
@@ -33,7 +35,8 @@ pub(super) struct Start<'a> {
 }
 
 /// Refuse, before anything is created, what can be known to fail: names that the runner does not know, configs that it
-/// refuses, and tasks that cannot be rendered. Tasks that use another task's outputs are looked at when they begin.
+/// refuses, and tasks that cannot be rendered. Tasks that may not be reached, and those that use what there is only later,
+/// are looked at when they begin.
 pub(super) async fn preflight(start: Start<'_>) -> Result<(), Error> {
     let Start {
         flow,
@@ -45,7 +48,9 @@ pub(super) async fn preflight(start: Start<'_>) -> Result<(), Error> {
         folder,
         namespace,
     } = start;
-    known_names(flow, runner).await?;
+    let described = describe(runner).await?;
+    known_names(flow, &described)?;
+    let schema: serde_json::Value = serde_json::from_str(&described.task_schema).unwrap_or_default();
     let stored: Vec<StoredInput> = inputs.iter().map(preview).collect();
     let mut scope = Scope::new(flow, id, now(), &stored, folder);
     for input in inputs {
@@ -54,8 +59,9 @@ pub(super) async fn preflight(start: Start<'_>) -> Result<(), Error> {
         }
     }
     scope.label(flow, renderer)?;
-    for declared in flow.scripts() {
-        if declared.script.uses_outputs(&declared.step.id) {
+    let variables = flow.texts_of_variables();
+    for declared in reached::scripts(flow, &scope, renderer, id)? {
+        if declared.waits(&variables) {
             continue;
         }
         let failed = |source| Error::Runner {
@@ -73,7 +79,7 @@ pub(super) async fn preflight(start: Start<'_>) -> Result<(), Error> {
         let layout = runner.layout(&target.config, &names.id()).await.map_err(failed)?;
         let mut scope = scope.for_task(&declared.step.id, &names.task_run(), 1, &At::default());
         scope.directories(&layout.working_dir, &layout.output_dir);
-        let mut task = plan::plan(flow, declared, &names, &scope, namespace, renderer)?.task;
+        let mut task = plan::plan(flow, declared, &names, &scope, namespace, renderer, &schema)?.task;
         // Rendering checks options and patterns. It has no inputs to look at, and only a refusal counts.
         task.inputs.clear();
         if let Err(source @ podrun_host::Error::InvalidArgument(_)) = runner.render(&target, &task, None, false).await {
@@ -100,8 +106,7 @@ fn preview(input: &Input) -> StoredInput {
 }
 
 /// Refuse names that the runner does not know, all of them at once.
-async fn known_names(flow: &Flow, runner: &Runner) -> Result<(), Error> {
-    let described = describe(runner).await?;
+fn known_names(flow: &Flow, described: &Descriptor) -> Result<(), Error> {
     let mut problems = Vec::new();
     for declared in flow.scripts() {
         let task = format!("task `{}`", declared.step.id);

@@ -23,10 +23,14 @@ use crate::scope::{Scope, before_inputs};
 use crate::session;
 use crate::state::{ExecutionDir, StateDir};
 
+/// Why a task cannot be rendered before a run.
+const LATER: &str = "uses what there is only while the flow runs: what another task left, or the value of a round";
+
 /// Print the pod that each task would become.
 pub(crate) async fn render(arguments: &args::Render, json: bool) -> Result<Ended, Error> {
     let runner = session::load_runner(arguments.access.runner.as_deref()).await?;
-    let schemas = schemas(&describe(&runner).await?)?;
+    let described = describe(&runner).await?;
+    let schemas = schemas(&described)?;
     let renderer = session::renderer()?;
     let operator = session::read_defaults(arguments.defaults.as_deref())?;
     let text = std::fs::read_to_string(&arguments.flow).map_err(named("read", &arguments.flow))?;
@@ -52,22 +56,22 @@ pub(crate) async fn render(arguments: &args::Render, json: bool) -> Result<Ended
         flow: &flow,
         renderer: &renderer,
         runner: &runner,
+        schema: serde_json::from_str(&described.task_schema).unwrap_or_default(),
         folder: &folder,
     };
+    let variables = flow.texts_of_variables();
     let mut result = Ok(Ended::Succeeded);
     for declared in scripts {
         let id = &declared.step.id;
         if arguments.task.as_ref().is_some_and(|wanted| wanted != id) {
             continue;
         }
-        let printed = match (declared.script.uses_outputs(id), &arguments.task) {
+        let printed = match (declared.waits(&variables), &arguments.task) {
             (true, None) => {
                 print_skipped(id, json);
                 Ok(())
             }
-            (true, Some(_)) => Err(Error::Usage(format!(
-                "task `{id}` uses the outputs of another one, which there are only while the flow runs"
-            ))),
+            (true, Some(_)) => Err(Error::Usage(format!("task `{id}` {LATER}"))),
             _ => preview.pod(declared).await.and_then(|pod| print(id, &pod, json)),
         };
         if let Err(error) = printed {
@@ -98,6 +102,8 @@ struct Preview<'a> {
     flow: &'a Flow,
     renderer: &'a Renderer,
     runner: &'a Runner,
+    /// What it says about its options.
+    schema: Value,
     folder: &'a ExecutionDir,
 }
 
@@ -122,7 +128,8 @@ impl Preview<'_> {
         let layout = self.runner.layout(&target.config, &names.id()).await.map_err(failed)?;
         let mut scope = self.scope.for_task(id, &names.task_run(), 1, &crate::at::At::default());
         scope.directories(&layout.working_dir, &layout.output_dir);
-        let planned = plan::plan(self.flow, declared, &names, &scope, &self.namespace, self.renderer)?;
+        let (flow, schema) = (self.flow, &self.schema);
+        let planned = plan::plan(flow, declared, &names, &scope, &self.namespace, self.renderer, schema)?;
         let inputs = self.folder.task_inputs(id, 1);
         files::stage(&planned.files, &inputs)?;
         let render = |target: Target| {
@@ -168,9 +175,8 @@ fn print(task: &str, pod: &Value, json: bool) -> Result<(), Error> {
 
 fn print_skipped(task: &str, json: bool) {
     let mut out = std::io::stdout().lock();
-    let message = "uses the outputs of another task, which there are only while the flow runs";
     let _ = match json {
-        true => writeln!(out, "{}", json!({"type": "skipped", "task": task, "message": message})),
-        false => writeln!(out, "---\n# task {task} {message}"),
+        true => writeln!(out, "{}", json!({"type": "skipped", "task": task, "message": LATER})),
+        false => writeln!(out, "---\n# task {task} {LATER}"),
     };
 }

@@ -38,7 +38,7 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
             let varying = inputs::varying(&flow.inputs, &given);
             let mut inputs = inputs::resolve(&flow.inputs, &given, &renderer, before_inputs(&flow))?;
             inputs.retain(|input| !varying.contains(&input.id));
-            inputs::same(&inputs, &execution.inputs)?;
+            inputs::same(&inputs, &inputs::revealed(&execution.inputs, &renderer)?)?;
         }
         return go_on(
             execution,
@@ -88,7 +88,7 @@ pub(crate) async fn run(arguments: &args::Run, ui: &mut dyn Ui) -> Result<Ended,
         source: &source,
         identity: &flow.identity,
         settings: &settings,
-        inputs: &stored,
+        inputs: &inputs::concealed(&stored, &renderer),
     };
     journal.begin(&new)?;
     ui.show(&[begins(&id, &flow, false)]);

@@ -22,14 +22,19 @@ use crate::session;
 use crate::state::StateDir;
 use crate::types::Schemas;
 
+/// The option of which no part makes sense without the others.
+const CREDENTIALS: &str = "credentials";
+
 /// Stands for a cluster where none is asked: an address, so that no name has to be looked up.
 pub(crate) const NOWHERE: &str = r#"{"masterUrl": "https://127.0.0.1", "oauthToken": "none", "trustCerts": true}"#;
 
 /// Find every mistake in flows and in the operator's defaults.
 pub(crate) async fn validate(arguments: &args::Validate, json: bool) -> Result<Ended, Error> {
     let runner = session::load_runner(arguments.runner.as_deref()).await?;
+    let described = describe(&runner).await?;
     let validation = Validation {
-        schemas: schemas(&describe(&runner).await?)?,
+        schemas: schemas(&described)?,
+        options: serde_json::from_str(&described.task_schema).unwrap_or_default(),
         runner,
         renderer: session::renderer()?,
         state: StateDir::open()?,
@@ -61,6 +66,8 @@ pub(crate) async fn validate(arguments: &args::Validate, json: bool) -> Result<E
 
 struct Validation {
     schemas: Schemas,
+    /// What the runner says about its options.
+    options: serde_json::Value,
     runner: Runner,
     renderer: Renderer,
     state: StateDir,
@@ -110,7 +117,8 @@ impl Validation {
             labels: Vec::new(),
             options: options.to_string(),
         };
-        if !step.texts().iter().any(|text| is_template(&text.text)) {
+        problems.extend(plan::check(declared));
+        if problems.is_empty() && !step.texts().iter().any(|text| is_template(&text.text)) {
             let scope = Scope::new(
                 flow,
                 "validate",
@@ -125,6 +133,7 @@ impl Validation {
                 &scope,
                 &Folder::default(),
                 &self.renderer,
+                &self.options,
             ) {
                 Ok(planned) => task = planned.task,
                 Err(problem) => problems.push(problem),
@@ -133,7 +142,7 @@ impl Validation {
             task.inputs.clear();
         }
         if let Some(config) = &script.config
-            && literal(config).as_ref() == Some(config)
+            && is_literal(config)
             && let Err(error) = self.runner.connect(&config.to_json().to_string()).await
         {
             problems.extend(refusal(error, &step.id, config)?);
@@ -149,13 +158,16 @@ impl Validation {
     }
 }
 
-/// The value without texts that have to be rendered.
+/// The value without texts that have to be rendered. Where others cannot do without such a text, they go with it: what is
+/// left must not look as if something were missing.
 fn literal(node: &Node) -> Option<Node> {
     let value = match &node.value {
         Value::Text(text) if is_template(text) => return None,
-        Value::List(items) => Value::List(items.iter().filter_map(literal).collect()),
+        Value::List(items) => Value::List(items.iter().filter(|item| is_literal(item)).cloned().collect()),
         Value::Map(entries) => {
-            let entries = entries.iter().filter(|(_, value)| !value.is_null());
+            let entries = entries
+                .iter()
+                .filter(|(key, value)| !value.is_null() && (key.name != CREDENTIALS || is_literal(value)));
             Value::Map(
                 entries
                     .filter_map(|(key, value)| Some((key.clone(), literal(value)?)))
@@ -168,6 +180,16 @@ fn literal(node: &Node) -> Option<Node> {
         value,
         place: node.place.clone(),
     })
+}
+
+/// True for a value in which nothing has to be rendered.
+fn is_literal(node: &Node) -> bool {
+    match &node.value {
+        Value::Text(text) => !is_template(text),
+        Value::List(items) => items.iter().all(is_literal),
+        Value::Map(entries) => entries.iter().all(|(_, value)| is_literal(value)),
+        _ => true,
+    }
 }
 
 /// What the runner refuses, at the place that it names. Anything else is no mistake of the flow.
@@ -258,6 +280,17 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_about_looks_as_if_nothing_were_missing() {
+        let text = "credentials: {username: u, password: '{{ x }}'}\nlabels: {a: b, c: '{{ x }}'}\n\
+                    podSpec: {volumes: [{name: '{{ x }}'}, {name: b}], hostname: h}\n";
+        let node = crate::document::parse(Path::new("f.yaml"), text).unwrap();
+        let expected = json!({"labels": {"a": "b"}, "podSpec": {"volumes": [{"name": "b"}], "hostname": "h"}});
+        assert_eq!(literal(&node).unwrap().to_json(), expected);
+        let node = crate::document::parse(Path::new("f.yaml"), "credentials: {auth: x}").unwrap();
+        assert_eq!(literal(&node).as_ref(), Some(&node));
+    }
 
     #[test]
     fn what_a_runner_refuses_is_found() {

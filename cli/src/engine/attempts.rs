@@ -3,7 +3,7 @@
 use podrun_host::{Outcome, Status};
 
 use super::retry::Tally;
-use super::{Engine, Intent};
+use super::{Engine, Failure, Intent};
 use crate::at::At;
 use crate::error::{Ended, Error};
 use crate::flow::model::Step;
@@ -84,7 +84,7 @@ impl Engine<'_> {
                     (Some(code), None) => format!("exit code {code}"),
                     (None, None) => outcome.message.lines().next().unwrap_or_default().to_owned(),
                 };
-                self.count(Some(format!("{name} ({why})")));
+                self.count(Some(Failure::new(name.to_owned(), format!("{name} ({why})"))));
                 Ended::Failed
             }
         }

@@ -3,7 +3,9 @@
 use podrun_host::{Level, LogLine, Outcome, Status};
 use serde_json::{Map, Value};
 
-use super::Engine;
+use super::google::object;
+use super::kept::concealed;
+use super::{Engine, Failure};
 use crate::at::At;
 use crate::error::{Ended, Error};
 use crate::expression::truthy;
@@ -32,6 +34,7 @@ impl Engine<'_> {
         let (outcome, outputs) = match known {
             Some(task_run) => {
                 let outputs = self.journal.borrow().outputs(task_run.id)?;
+                let outputs = object(self.revealed(outputs.into(), &step.id)?);
                 let outcome = task_run.outcome;
                 (
                     outcome.ok_or_else(|| Error::Internal("a task without a pod has no outcome".into()))?,
@@ -49,10 +52,10 @@ impl Engine<'_> {
                     .into_iter()
                     .map(|(level, text)| log_line((level, self.redactor.redact(&text).into_owned()), time))
                     .collect();
-                let outcome = outcome(done.failure, time);
-                self.journal
-                    .borrow_mut()
-                    .settle(&attempt, &outcome, &done.outputs, &lines)?;
+                let failure = done.failure.map(|said| self.redactor.redact(&said).into_owned());
+                let outcome = outcome(failure, time);
+                let kept = object(concealed(done.outputs.clone().into(), self.renderer));
+                self.journal.borrow_mut().settle(&attempt, &outcome, &kept, &lines)?;
                 let reports = lines.into_iter().map(podrun_host::Event::Log);
                 let reports = reports.filter_map(|event| report::of_event(&attempt.task, ATTEMPT, &event));
                 self.ui.borrow_mut().show(&reports.collect::<Vec<Report>>());
@@ -61,7 +64,7 @@ impl Engine<'_> {
         };
         self.scope.borrow_mut().add_value(&step.id, at, outputs.into());
         let succeeded = report::is_success(&outcome);
-        self.count((!succeeded).then(|| attempt.task.clone()));
+        self.count((!succeeded).then(|| Failure::new(attempt.task.clone(), attempt.task.clone())));
         if succeeded {
             return Ok(Ended::Succeeded);
         }

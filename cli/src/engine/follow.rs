@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::faults::{Point, reach};
 use crate::journal::TaskRun;
 use crate::plan::PREPARED;
-use crate::redact::Redactor;
+use crate::redact::{Redactor, Seam};
 use crate::report::{self, Report};
 
 /// How following ended.
@@ -45,10 +45,15 @@ pub(crate) fn is_kept(request: &Task, outcome: &Outcome) -> bool {
 }
 
 /// An event without secrets in what it tells people. Values that a script publishes are for later tasks, and stay.
-fn hide(redactor: &Redactor, event: &Event) -> Event {
+fn hide(redactor: &Redactor, event: &Event, seam: &mut Seam) -> Event {
     let mut event = event.clone();
     let text = match &mut event {
-        Event::Log(line) => &mut line.message,
+        Event::Log(line) => {
+            if let Cow::Owned(hidden) = redactor.redact_part(&line.message, line.partial, seam) {
+                line.message = hidden;
+            }
+            return event;
+        }
         Event::Diagnostic(said) => &mut said.message,
         Event::Ended(outcome) => &mut outcome.message,
         _ => return event,
@@ -106,6 +111,7 @@ impl Engine<'_> {
         intents.mark_changed();
         let mut leave_by: Option<Instant> = None;
         let mut over = false;
+        let mut seam = Seam::default();
         let mut preparing = announces(request) && !self.journal.borrow().holds_line(task_run.id, PREPARED)?;
         loop {
             tokio::select! {
@@ -126,7 +132,11 @@ impl Engine<'_> {
                         over = true;
                         break;
                     };
-                    let mut events: Vec<Event> = batch.events.iter().map(|event| hide(self.redactor, event)).collect();
+                    let mut events: Vec<Event> = batch
+                        .events
+                        .iter()
+                        .map(|event| hide(self.redactor, event, &mut seam))
+                        .collect();
                     for event in &mut events {
                         if let Event::Log(line) = event {
                             preparing = preparing && prepares(line);

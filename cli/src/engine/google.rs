@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::attempts::Attempted;
 use super::core::outcome;
-use super::{Engine, names, scope_so_far};
+use super::{Engine, kept, names, scope_so_far};
 use crate::at::{At, task_of};
 use crate::error::{Ended, Error};
 use crate::expression::{Fault, Renderer, Text};
@@ -19,7 +19,6 @@ use crate::journal::{Attempt, Execution, Journal, State, now};
 use crate::plan;
 use crate::report;
 use crate::scope::Scope;
-use crate::secrets::deep;
 use crate::state::ExecutionDir;
 
 impl Engine<'_> {
@@ -205,18 +204,15 @@ pub(super) fn credentials(key: Option<&str>) -> Result<Credentials, Failure> {
 
 /// Values for the journal, with the names of credentials in their place.
 fn conceal(outputs: Map<String, Value>, renderer: &Renderer) -> Map<String, Value> {
-    let Ok(concealed) = deep(Value::Object(outputs), &|text| {
-        Ok::<_, std::convert::Infallible>(renderer.sources().conceal(text))
-    });
-    object(concealed)
+    object(kept::concealed(outputs.into(), renderer))
 }
 
 /// Values from the journal, with the credentials in them. Fails where one is not known any more.
 fn reveal(outputs: Map<String, Value>, renderer: &Renderer) -> Result<Map<String, Value>, Fault> {
-    deep(Value::Object(outputs), &|text| renderer.sources().reveal(text)).map(object)
+    kept::revealed(outputs.into(), renderer).map(object)
 }
 
-fn object(value: Value) -> Map<String, Value> {
+pub(super) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => Map::new(),

@@ -8,6 +8,7 @@ mod attempts;
 mod core;
 mod follow;
 mod google;
+mod kept;
 mod provider;
 mod retry;
 mod script;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use podrun_host::{Credentials, Runner, Target};
 use serde_json::{Map, Value};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 pub(crate) use follow::is_kept;
 pub(crate) use google::renew;
@@ -27,10 +28,12 @@ pub(crate) use google::renew;
 use self::provider::Tokens;
 
 use crate::access::Access;
-use crate::at::At;
+use crate::at::{At, task_of};
+use crate::document::Problem;
 use crate::error::{Ended, Error, message};
 use crate::expression::Renderer;
-use crate::flow::{Flow, ScriptStep};
+use crate::flow::{Flow, InputKind, ScriptStep};
+use crate::inputs;
 use crate::interrupt::{Interrupts, QUESTION, Wish};
 use crate::journal::{Attempt, Execution, Journal, State};
 use crate::namespace::Folder;
@@ -66,14 +69,41 @@ pub(crate) struct Engine<'a> {
     /// The files of the flow's namespace.
     namespace: &'a Folder,
     runner: &'a Runner,
+    /// What the runner says about its options, once somebody asked.
+    schema: OnceCell<Value>,
     journal: RefCell<&'a mut Journal>,
     ui: RefCell<&'a mut dyn Ui>,
     intent: watch::Sender<Intent>,
     /// What expressions can see by now.
     scope: RefCell<Scope>,
-    /// Task runs that ended, and those of them that failed with their reasons.
+    /// Task runs that ended, and those of them that failed.
     ended: Cell<usize>,
-    failed: RefCell<Vec<String>>,
+    failed: RefCell<Vec<Failure>>,
+}
+
+/// A task that failed.
+#[derive(Clone, Debug)]
+struct Failure {
+    /// The name of its run.
+    run: String,
+    /// That name, and the reason.
+    said: String,
+    /// It, or something around it, may fail.
+    allowed: bool,
+}
+
+impl Failure {
+    fn new(run: String, said: String) -> Self {
+        Self {
+            run,
+            said,
+            allowed: false,
+        }
+    }
+
+    fn task(&self) -> &str {
+        task_of(&self.run)
+    }
 }
 
 /// What an execution works with.
@@ -105,7 +135,8 @@ pub(crate) async fn drive(parts: Parts<'_>) -> Result<Ended, Error> {
         journal,
         ui,
     } = parts;
-    let mut scope = Scope::new(flow, &execution.id, execution.started, &execution.inputs, folder);
+    let inputs = inputs::revealed(&execution.inputs, renderer)?;
+    let mut scope = Scope::new(flow, &execution.id, execution.started, &inputs, folder);
     scope.label(flow, renderer)?;
     let engine = Engine {
         flow,
@@ -115,6 +146,7 @@ pub(crate) async fn drive(parts: Parts<'_>) -> Result<Ended, Error> {
         folder,
         namespace,
         runner,
+        schema: OnceCell::new(),
         journal: RefCell::new(journal),
         ui: RefCell::new(ui),
         intent: watch::Sender::new(Intent::Run),
@@ -146,7 +178,7 @@ impl Engine<'_> {
             Ok(Ended::Warned) => (State::Warned, self.failures()),
             Ok(Ended::Succeeded) => (State::Succeeded, None),
             // What may run in the cluster must not be given up for an error that a better config or network cures.
-            Err(error) if error.is_flows_fault() && !self.journal.borrow().goes_on(&id)? => {
+            Err(error) if error.is_flows_fault() && self.journal.borrow().going_on(&id)?.is_empty() => {
                 (State::Failed, Some(message(error)))
             }
             Err(_) => {
@@ -190,8 +222,10 @@ impl Engine<'_> {
     fn failures(&self) -> Option<String> {
         let failed = self.failed.borrow();
         let ended = self.ended.get();
-        (ended > 1 && !failed.is_empty())
-            .then(|| format!("{} of {ended} tasks failed: {}", failed.len(), failed.join(", ")))
+        (ended > 1 && !failed.is_empty()).then(|| {
+            let said: Vec<&str> = failed.iter().map(|failure| failure.said.as_str()).collect();
+            format!("{} of {ended} tasks failed: {}", said.len(), said.join(", "))
+        })
     }
 
     /// The values that the flow gives back.
@@ -200,6 +234,13 @@ impl Engine<'_> {
         let renderer = self.renderer.reading(scope.readable());
         let one = |declared: &crate::flow::model::OutputDeclaration| {
             let value = renderer.evaluate(&declared.value, &scope.values)?;
+            let wrong =
+                |reason: &str| Problem::new(&declared.value.place, format!("output `{}` {reason}", declared.id));
+            let value = inputs::output(declared.kind, value).map_err(|reason| wrong(&reason))?;
+            let file = value.as_str().filter(|_| declared.kind == InputKind::File);
+            if file.is_some_and(|uri| !scope.files.contains_key(uri)) {
+                return Err(wrong("must be a file: an input or an output file of a task").into());
+            }
             Ok((declared.id.clone(), value))
         };
         self.flow.outputs.iter().map(one).collect()
@@ -290,7 +331,7 @@ impl Engine<'_> {
         });
     }
 
-    fn count(&self, failure: Option<String>) {
+    fn count(&self, failure: Option<Failure>) {
         self.ended.set(self.ended.get() + 1);
         self.failed.borrow_mut().extend(failure);
     }
@@ -304,10 +345,11 @@ pub(crate) fn scope_so_far(
     folder: &ExecutionDir,
     journal: &Journal,
 ) -> Result<Scope, Error> {
-    let mut scope = Scope::new(flow, &execution.id, execution.started, &execution.inputs, folder);
+    let inputs = inputs::revealed(&execution.inputs, renderer)?;
+    let mut scope = Scope::new(flow, &execution.id, execution.started, &inputs, folder);
     scope.label(flow, renderer)?;
     for task_run in journal.task_runs(&execution.id)? {
-        let vars = journal.outputs(task_run.id)?;
+        let vars = kept::or_as_it_is(journal.outputs(task_run.id)?, renderer);
         let (name, attempt) = (task_run.attempt.task, task_run.attempt.number);
         match (task_run.outcome, task_run.request) {
             (Some(outcome), Some(_)) => {
@@ -319,7 +361,7 @@ pub(crate) fn scope_so_far(
                 };
                 scope.add(&finished, &At::default(), folder);
             }
-            (Some(_), None) => scope.add_value(crate::at::task_of(&name), &At::default(), vars.into()),
+            (Some(_), None) => scope.add_value(task_of(&name), &At::default(), vars.into()),
             (None, _) => {}
         }
     }

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-use podrun_host::{Folders, Outcome, OutputFile, Status, Target, origin_folder};
+use podrun_host::{Folders, Outcome, OutputFile, Phase, Status, Target, origin_folder};
+use serde_json::Value;
 
 use super::attempts::Attempted;
 use super::follow::{Followed, Left};
@@ -141,6 +142,18 @@ impl Engine<'_> {
                         source: podrun_host::Error::NotFound(_),
                         ..
                     }) => self.follow(start(), &task_run, &request).await,
+                    // Its input files are incomplete, and only whoever starts it brings them: as nothing has run yet, it
+                    // is started anew.
+                    Err(error) if self.is_incomplete(&target, handle, &error).await => {
+                        self.runner
+                            .kill(&target, handle, None)
+                            .await
+                            .map_err(|source| Error::Runner {
+                                task: Some(attempt.task.clone()),
+                                source,
+                            })?;
+                        self.follow(start(), &task_run, &request).await
+                    }
                     followed => followed,
                 }
             }
@@ -161,6 +174,18 @@ impl Engine<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a task could not be followed because its input files have not all arrived.
+    async fn is_incomplete(&self, target: &Target, handle: &str, error: &Error) -> bool {
+        let Error::Runner { source, .. } = error else {
+            return false;
+        };
+        if !matches!(source, podrun_host::Error::Other(_)) {
+            return false;
+        }
+        let status = self.runner.status(target, handle).await;
+        status.is_ok_and(|snapshot| matches!(snapshot.phase, Some(Phase::Pending | Phase::Staging)))
     }
 
     /// A success without a file that was required is none.
@@ -206,21 +231,34 @@ impl Engine<'_> {
             source,
         })?;
         scope.directories(&layout.working_dir, &layout.output_dir);
-        let mut planned = plan::plan(self.flow, declared, &names, &scope, self.namespace, self.renderer)?;
-        if declared.script.outputs.iter().any(|output| output.required) {
-            let described = self.runner.describe().await;
-            let described = described.map_err(|source| Error::Runner {
-                task: Some(attempt.task.clone()),
-                source,
-            })?;
-            let schema = &described.task_schema;
-            plan::require(&mut planned.task, declared, &scope, self.renderer, schema)?;
-        }
+        let schema = self.schema(&attempt.task).await?;
+        let mut planned = plan::plan(
+            self.flow,
+            declared,
+            &names,
+            &scope,
+            self.namespace,
+            self.renderer,
+            schema,
+        )?;
+        plan::require(&mut planned.task, declared, &scope, self.renderer, schema)?;
         files::stage(&planned.files, &self.folder.task_inputs(&attempt.task, attempt.number))?;
         let sources = self.renderer.sources();
         let kept = plan::without_credentials(&planned.task);
         let Ok(kept) = changed(&kept, |text| Ok::<_, Infallible>(sources.conceal(text)));
         self.journal.borrow_mut().prepare(attempt, &kept)
+    }
+
+    /// What the runner says about its options, asked once.
+    async fn schema(&self, task: &str) -> Result<&Value, Error> {
+        let ask = async || {
+            let described = self.runner.describe().await.map_err(|source| Error::Runner {
+                task: Some(task.to_owned()),
+                source,
+            })?;
+            Ok(serde_json::from_str(&described.task_schema).unwrap_or_default())
+        };
+        self.schema.get_or_try_init(ask).await
     }
 
     fn target(&self, declared: ScriptStep<'_>, scope: &Scope) -> Result<Target, Error> {
@@ -252,6 +290,16 @@ impl Engine<'_> {
         reach(Point::BeforePublished);
         let from = self.folder.task_outputs(&attempt.task, attempt.number);
         files::publish(outcome, &from, &to, &attempt.execution)?;
+        for number in 1..attempt.number {
+            let earlier = Attempt {
+                number,
+                ..attempt.clone()
+            };
+            let earlier = self.journal.borrow().task_run(&earlier)?;
+            if let Some(earlier) = earlier.and_then(|earlier| earlier.outcome) {
+                files::withdraw(&earlier, outcome, &to)?;
+            }
+        }
         reach(Point::AfterPublished);
         Ok(Some(to))
     }

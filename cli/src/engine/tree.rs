@@ -4,8 +4,9 @@ use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 
-use super::Engine;
-use crate::at::{At, Round, task_of, text};
+use super::kept::concealed;
+use super::{Engine, Failure};
+use crate::at::{At, Round, text};
 use crate::error::{Ended, Error};
 use crate::expression::{Text, truthy};
 use crate::flow::model::{Body, Kind, ScriptStep, Step, Values};
@@ -16,8 +17,8 @@ impl Engine<'_> {
     pub(super) async fn tasks(&self) -> Result<Ended, Error> {
         let at = At::default();
         let (errors, finally) = (&self.flow.errors, &self.flow.finally);
-        self.guarded(self.list(&self.flow.tasks, &at), errors, finally, &at)
-            .await
+        let tasks = &self.flow.tasks;
+        self.guarded(self.list(tasks, &at), tasks, errors, finally, &at).await
     }
 
     /// One task after the other, up to one that fails.
@@ -34,25 +35,27 @@ impl Engine<'_> {
         })
     }
 
-    /// Tasks with what runs when they fail and what runs in any case. Whoever stops or leaves the execution wants nothing
-    /// more to begin, and an error that a later call may cure is no end yet.
+    /// `tasks` run `steps`, with what runs when one of them fails and what runs in any case. Whoever stops or leaves the
+    /// execution wants nothing more to begin, and an error that a later call may cure is no end yet.
     async fn guarded(
         &self,
         tasks: impl Future<Output = Result<Ended, Error>>,
+        steps: &[Step],
         errors: &[Step],
         finally: &[Step],
         at: &At,
     ) -> Result<Ended, Error> {
         let mut result = tasks.await;
+        let cause = || self.cause(steps, at);
         let error = match &result {
             Ok(Ended::Failed) => {
-                let failed = self.failed.borrow();
-                let last = failed.last().map(String::as_str).unwrap_or_default();
-                let task = task_of(last.split(' ').next().unwrap_or_default());
-                Some(json!({"message": last, "taskId": task}))
+                let cause = cause();
+                let message = cause.as_ref().map(|failure| failure.said.clone());
+                Some(json!({"message": message, "taskId": cause.map(|failure| failure.task().to_owned())}))
             }
             Err(error) if error.is_flows_fault() => {
-                Some(json!({"message": crate::error::message(error), "taskId": null}))
+                let task = cause().map(|failure| failure.task().to_owned());
+                Some(json!({"message": crate::error::message(error), "taskId": task}))
             }
             Ok(Ended::Cancelled | Ended::Detached) | Err(_) => return result,
             Ok(Ended::Succeeded | Ended::Warned) => None,
@@ -87,10 +90,15 @@ impl Engine<'_> {
                 Decided::Value(_) => {}
             }
         }
-        let ended = match self.kind(step, at).await {
-            Ok(Ended::Failed) if step.allow_failure => Ok(Ended::Warned),
-            ended => ended,
-        };
+        let mut ended = self.kind(step, at).await;
+        if let Err(error) = &ended
+            && error.is_flows_fault()
+        {
+            self.note_error(step, at, error);
+        }
+        if step.allow_failure {
+            ended = self.allow(step, at, ended)?;
+        }
         let state = match &ended {
             Ok(Ended::Succeeded) => Some("SUCCESS"),
             Ok(Ended::Warned) => Some("WARNING"),
@@ -104,14 +112,66 @@ impl Engine<'_> {
         ended
     }
 
+    /// What became of a task that may fail: a failure is a warning, also one that came before anything was created. What may
+    /// run in the cluster is not given up.
+    fn allow(&self, step: &Step, at: &At, ended: Result<Ended, Error>) -> Result<Result<Ended, Error>, Error> {
+        match &ended {
+            Ok(Ended::Failed) => {}
+            Err(error) if error.is_flows_fault() && !self.goes_on(step, at)? => {
+                let message = format!(
+                    "task `{}` failed, as it may: {}",
+                    at.name(&step.id),
+                    crate::error::message(error)
+                );
+                self.warn(&message);
+            }
+            _ => return Ok(ended),
+        }
+        let inside = |failure: &&mut Failure| at.holds(&failure.run, |task| holds(std::slice::from_ref(step), task));
+        let mut failed = self.failed.borrow_mut();
+        failed
+            .iter_mut()
+            .filter(inside)
+            .for_each(|failure| failure.allowed = true);
+        Ok(Ok(Ended::Warned))
+    }
+
+    /// Whether a task, or one inside of it, may be in the cluster and has not ended.
+    fn goes_on(&self, step: &Step, at: &At) -> Result<bool, Error> {
+        let runs = self.journal.borrow().going_on(&self.execution.id)?;
+        let inside = |run: &String| at.holds(run, |task| holds(std::slice::from_ref(step), task));
+        Ok(runs.iter().any(inside))
+    }
+
+    /// Note which task an error is of: the innermost one that has it.
+    fn note_error(&self, step: &Step, at: &At, error: &Error) {
+        if self.cause(std::slice::from_ref(step), at).is_some() {
+            return;
+        }
+        let run = at.name(&step.id);
+        let message = crate::error::message(error);
+        let said = format!("{run} ({})", message.lines().next().unwrap_or_default());
+        self.count(Some(Failure::new(run, said)));
+    }
+
+    /// What failed first of these tasks, or of those inside of them, that may not fail.
+    fn cause(&self, steps: &[Step], at: &At) -> Option<Failure> {
+        let failed = self.failed.borrow();
+        let mut inside = failed
+            .iter()
+            .filter(|failure| !failure.allowed && at.holds(&failure.run, |task| holds(steps, task)));
+        inside.next().cloned()
+    }
+
     async fn kind(&self, step: &Step, at: &At) -> Result<Ended, Error> {
+        let inner = &at.inside_group();
         match &step.kind {
             Kind::Script(script) => self.script(ScriptStep { step, script }, at).await,
-            Kind::Sequential { body } => self.body(body, &body.tasks, at).await,
+            Kind::Sequential { body } => self.body(body, &body.tasks, inner).await,
             Kind::Parallel { concurrent, body } => {
-                let all = body.tasks.iter().map(|task| self.step(task, at));
+                let all = body.tasks.iter().map(|task| self.step(task, inner));
                 let all = self.together(all, *concurrent, false);
-                self.guarded(all, &body.errors, &body.finally, at).await
+                self.guarded(all, &body.tasks, &body.errors, &body.finally, inner).await
             }
             Kind::ForEach {
                 values,
@@ -129,7 +189,7 @@ impl Engine<'_> {
                     Decided::Value(Value::Bool(true)) => &body.tasks,
                     Decided::Value(_) => otherwise,
                 };
-                self.body(body, tasks, at).await
+                self.body(body, tasks, inner).await
             }
             Kind::Switch { value, cases, body } => {
                 let decided = self.decide(step, at, "value", |value| Ok(text(&value).into()), value)?;
@@ -140,7 +200,7 @@ impl Engine<'_> {
                         case.map_or(&body.tasks, |(_, tasks)| tasks)
                     }
                 };
-                self.body(body, tasks, at).await
+                self.body(body, tasks, inner).await
             }
             Kind::Log { .. } | Kind::Return { .. } | Kind::Fail { .. } => self.core(step, at),
             Kind::GkeCluster(_) | Kind::OauthToken(_) => self.google(step, at).await,
@@ -148,7 +208,7 @@ impl Engine<'_> {
     }
 
     async fn body(&self, body: &Body, tasks: &[Step], at: &At) -> Result<Ended, Error> {
-        self.guarded(self.list(tasks, at), &body.errors, &body.finally, at)
+        self.guarded(self.list(tasks, at), tasks, &body.errors, &body.finally, at)
             .await
     }
 
@@ -193,7 +253,9 @@ impl Engine<'_> {
             Values::List(nodes) => {
                 let list = |scope: &crate::scope::Scope| {
                     let renderer = self.renderer.reading(scope.readable());
-                    let items = nodes.iter().map(|node| renderer.node(node, &what(), &scope.values));
+                    let items = nodes
+                        .iter()
+                        .map(|node| renderer.node_with(node, &what(), &scope.values, |_| true));
                     Ok(Value::Array(items.collect::<Result<_, _>>()?))
                 };
                 self.decide_by(step, at, "values", list)?
@@ -207,11 +269,11 @@ impl Engine<'_> {
         let places: Vec<At> = values
             .into_iter()
             .enumerate()
-            .map(|(index, value)| at.inside(Round { index, value }))
+            .map(|(index, value)| at.inside(Round::new(index, value)))
             .collect();
         let rounds = places.iter().map(|place| self.list(&body.tasks, place));
         let all = self.together(rounds, limit, true);
-        self.guarded(all, &body.errors, &body.finally, at).await
+        self.guarded(all, &body.tasks, &body.errors, &body.finally, at).await
     }
 
     /// What an expression of a task decided when it was first reached.
@@ -239,15 +301,28 @@ impl Engine<'_> {
         let attempt = self.attempt_of(&step.id, at, 1);
         let (execution, run) = (&attempt.execution, &attempt.task);
         if let Some(value) = self.journal.borrow().decision(execution, run, name)? {
-            return Ok(Decided::Value(value));
+            return Ok(Decided::Value(self.revealed(value, &step.id)?));
         }
         if let Some(ended) = self.closing()? {
             return Ok(Decided::Closing(ended));
         }
         let value = value(&self.view(&attempt, &step.id, at))?;
-        self.journal.borrow_mut().decide(execution, run, name, &value)?;
+        let kept = concealed(value.clone(), self.renderer);
+        self.journal.borrow_mut().decide(execution, run, name, &kept)?;
         Ok(Decided::Value(value))
     }
+}
+
+/// True if one of the tasks, or one inside of them, has that id.
+fn holds(steps: &[Step], task: &str) -> bool {
+    let is = |step: &Step| {
+        step.id == task
+            || step
+                .children()
+                .into_iter()
+                .any(|child| holds(std::slice::from_ref(child), task))
+    };
+    steps.iter().any(is)
 }
 
 /// A decision, or the end of an execution in which none is made any more.

@@ -16,6 +16,7 @@ mod names;
 mod parser;
 mod template;
 mod translate;
+mod uses;
 
 use std::sync::Arc;
 
@@ -26,12 +27,13 @@ use self::ast::Mistake;
 use self::engine::Frame;
 use self::template::{PieceKind, Template};
 use self::translate::Translated;
-use crate::document::{Place, Problem};
+use crate::document::{Node, Place, Problem};
 
 pub(crate) use self::library::Fault;
 pub(crate) use self::library::truthy;
 pub(crate) use self::names::Known;
 pub(crate) use self::template::is_template;
+pub(crate) use self::uses::{Variables, varies, waits};
 
 /// Text that may hold expressions, and where it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,12 +140,18 @@ impl Renderer {
         self.sources.as_ref()
     }
 
-    /// A value with the expressions of its texts replaced. `what` it is to the reader of an error.
-    pub(crate) fn node(
+    /// A value with the expressions of its texts replaced by text. `what` it is to the reader of an error.
+    pub(crate) fn node(&self, node: &Node, what: &str, scope: &Map<String, Value>) -> Result<Value, Problem> {
+        self.node_with(node, what, scope, |_| false)
+    }
+
+    /// The same, where an expression that stands alone keeps its type if that is one to keep.
+    pub(crate) fn node_with(
         &self,
-        node: &crate::document::Node,
+        node: &Node,
         what: &str,
         scope: &Map<String, Value>,
+        keep: impl Fn(&Value) -> bool,
     ) -> Result<Value, Problem> {
         node.to_json_with(&mut |text, place| {
             let text = Text {
@@ -151,7 +159,10 @@ impl Renderer {
                 place: place.clone(),
                 what: what.to_owned(),
             };
-            self.render(&text, scope)
+            match self.evaluate(&text, scope)? {
+                value if keep(&value) => Ok(value),
+                value => Ok(library::show(&value).into()),
+            }
         })
     }
 
@@ -188,13 +199,8 @@ impl Renderer {
             .map_err(|error| failure(text, &translated, &error))
     }
 
-    /// Find the first mistake that needs no values: syntax, filters, functions and their arguments, names that no task,
-    /// input or earlier output has.
-    pub(crate) fn check(&self, text: &Text, known: &Known<'_>) -> Result<(), Problem> {
-        self.problems(text, known).into_iter().next().map_or(Ok(()), Err)
-    }
-
-    /// All mistakes that need no values.
+    /// All mistakes that need no values: syntax, filters, functions and their arguments, names that no task, input or earlier
+    /// output has.
     pub(crate) fn problems(&self, text: &Text, known: &Known<'_>) -> Vec<Problem> {
         if !is_template(&text.text) {
             return Vec::new();

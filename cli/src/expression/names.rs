@@ -19,8 +19,10 @@ pub(crate) struct Known<'a> {
     pub(crate) vars: Vec<&'a str>,
     /// The flow's labels.
     pub(crate) labels: Vec<&'a str>,
-    /// Inside of a `ForEach`: `taskrun.value`, `parent` and `parents` are there.
+    /// Inside of a `ForEach`: `taskrun.value` is there.
     pub(crate) each: bool,
+    /// Inside of a group or another `ForEach` within a round: `parent` and `parents` are there.
+    pub(crate) parents: bool,
     /// In the tasks of `errors`: `error` and `errorLogs` are there.
     pub(crate) errors: bool,
 }
@@ -38,16 +40,17 @@ pub(super) const ROOTS: &[(&str, &str)] = &[
     ),
     ("flow", "`id`, `namespace`"),
     ("execution", "`id`, `startDate`, `state`, `originalId`"),
-    ("task", "`id` of the task"),
+    ("task", "`id` and `type` of the task"),
     (
         "taskrun",
         "`id`, `startDate`, `attemptsCount`, `attempt`; in a `ForEach` also `value`, `iteration`",
     ),
     (
         "parent",
-        "in a `ForEach`: `taskrun.value` and `taskrun.iteration` of the one around",
+        "`taskrun.value` and `taskrun.iteration` of what is around the task: in a `ForEach` within another one those of the round \
+         outside, in an `If`, `Switch`, `Parallel` or `Sequential` within a `ForEach` those of its round",
     ),
-    ("parents", "in a `ForEach`: all around, the nearest first"),
+    ("parents", "all that is around in a `ForEach`, the nearest first"),
     ("labels", "labels of the flow and the execution"),
     (
         "envs",
@@ -75,7 +78,7 @@ pub(super) const ROOTS: &[(&str, &str)] = &[
 const CHILDREN: &[(&str, &[&str])] = &[
     ("flow", &["id", "namespace"]),
     ("execution", &["id", "startDate", "state", "originalId"]),
-    ("task", &["id"]),
+    ("task", &["id", "type"]),
     ("taskrun", &["id", "startDate", "attemptsCount", "attempt"]),
     ("error", &["message", "taskId"]),
 ];
@@ -112,7 +115,10 @@ pub(super) fn root(name: &str) -> Result<(), String> {
 pub(super) fn absent(name: &str) -> String {
     let cure = match name {
         "trigger" => "executions are started by hand: use an input, or write `trigger.date ?? now()`",
-        "parent" | "parents" => "it is there in the tasks of a `ForEach` only",
+        "parent" | "parents" => {
+            "it is there in what is inside of a `ForEach` within another one, or of an `If`, `Switch`, `Parallel` or `Sequential` \
+             within a `ForEach`; a round's value is `taskrun.value`"
+        }
         "error" | "errorLogs" => "it is there in the tasks of `errors` only",
         "workingDir" | "outputDir" => "it is there in tasks with a script only",
         "task" | "taskrun" => "it is there in tasks only",
@@ -288,7 +294,7 @@ impl<'a> Finder<'a> {
         let known = self.known;
         let there = match name {
             "trigger" => false,
-            "parent" | "parents" => known.each,
+            "parent" | "parents" => known.parents,
             "error" | "errorLogs" => known.errors,
             _ => true,
         };

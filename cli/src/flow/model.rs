@@ -85,6 +85,8 @@ pub(crate) struct Rules {
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) id: String,
+    /// The name of today of its type.
+    pub(crate) type_name: &'static str,
     pub(crate) kind: Kind,
     /// Never runs; later expressions do not see it.
     pub(crate) disabled: bool,

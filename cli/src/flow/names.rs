@@ -20,6 +20,7 @@ pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &[String], renderer: &
             .collect(),
         labels: flow.labels.iter().map(|(name, _)| name.as_str()).collect(),
         each: false,
+        parents: false,
         errors: false,
         ended: unread.to_vec(),
         problems: Vec::new(),
@@ -37,7 +38,7 @@ pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &[String], renderer: &
         names.inputs.push(id);
     }
     if let Some(variables) = &flow.variables {
-        names.node(variables, "`variables`");
+        names.anywhere(flow, |names| names.node(variables, "`variables`"));
     }
     for (_, label) in &flow.labels {
         names.text(label);
@@ -58,6 +59,8 @@ struct Names<'a> {
     labels: Vec<&'a str>,
     /// We are inside of a ForEach.
     each: bool,
+    /// We are inside of a round and of something else within it.
+    parents: bool,
     /// We are among the tasks of `errors`.
     errors: bool,
     /// Tasks that have ended where we are.
@@ -73,9 +76,21 @@ impl Names<'_> {
             vars: self.vars.clone(),
             labels: self.labels.clone(),
             each: self.each,
+            parents: self.parents,
             errors: self.errors,
         };
-        self.problems.extend(self.renderer.check(text, &known).err());
+        self.problems.extend(self.renderer.problems(text, &known));
+    }
+
+    /// Check texts that `render` may render at any place: they can use whatever there is somewhere.
+    fn anywhere(&mut self, flow: &Flow, check: impl FnOnce(&mut Self)) {
+        let before = self.ended.len();
+        let steps = flow.steps().into_iter();
+        self.ended.extend(steps.map(|step| step.id.clone()));
+        (self.each, self.parents, self.errors) = (true, true, true);
+        check(self);
+        (self.each, self.parents, self.errors) = (false, false, false);
+        self.ended.truncate(before);
     }
 
     fn node(&mut self, node: &Node, what: &str) {
@@ -116,27 +131,33 @@ impl Names<'_> {
             self.problems
                 .extend(self.renderer.evaluate(&provider.output, &sample).err());
         }
+        let outside = (self.each, self.parents);
         match &step.kind {
             Kind::Parallel { body, .. } => {
+                self.parents = self.each;
                 let each: Vec<&[Step]> = body.tasks.chunks(1).collect();
                 self.apart(&each);
                 self.ends(body);
             }
             Kind::Sequential { body } => {
+                self.parents = self.each;
                 self.list(&body.tasks);
                 self.ends(body);
             }
             Kind::ForEach { body, .. } => {
-                let outside = std::mem::replace(&mut self.each, true);
+                (self.parents, self.each) = (self.each, true);
                 self.list(&body.tasks);
-                self.each = outside;
+                // What follows the rounds is in none of them.
+                (self.each, self.parents) = outside;
                 self.ends(body);
             }
             Kind::If { body, otherwise, .. } => {
+                self.parents = self.each;
                 self.apart(&[&body.tasks, otherwise]);
                 self.ends(body);
             }
             Kind::Switch { cases, body, .. } => {
+                self.parents = self.each;
                 let lists: Vec<&[Step]> = cases.iter().map(|(_, list)| list.as_slice()).collect();
                 let lists = [lists, vec![&body.tasks]].concat();
                 self.apart(&lists);
@@ -144,6 +165,7 @@ impl Names<'_> {
             }
             _ => {}
         }
+        (self.each, self.parents) = outside;
         self.ended.push(step.id.clone());
     }
 

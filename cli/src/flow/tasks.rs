@@ -129,7 +129,7 @@ impl Reader<'_> {
         }
     }
 
-    fn read(&mut self, node: &Node, task: &TaskType, owner: &str) -> Result<Step, Problem> {
+    fn read(&mut self, node: &Node, task: &'static TaskType, owner: &str) -> Result<Step, Problem> {
         let common: Common = typed::read(node, owner)?;
         let kind = match task.kind {
             TaskKind::Commands(language) => {
@@ -223,6 +223,7 @@ impl Reader<'_> {
         let retry = retry.map(|retry| read_retry(node, owner, &retry)).transpose()?;
         Ok(Step {
             id: common.id,
+            type_name: &task.name,
             kind,
             disabled: common.disabled,
             run_if: common.run_if,
@@ -319,7 +320,7 @@ fn read_retry(task: &Node, owner: &str, retry: &types::common::Retry) -> Result<
     }
     Ok(Retry {
         delay,
-        max_attempts: retry.max_attempts.unwrap_or(0),
+        max_attempts: retry.max_attempts.or(retry.max_attempt).unwrap_or(0),
         max_duration: retry.max_duration.map(|duration| duration.0.div_ceil(1000)),
         warning_on_retry: retry.warning_on_retry,
     })

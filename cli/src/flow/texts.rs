@@ -1,18 +1,35 @@
 //! Every text of a task that may hold expressions.
 
-use super::model::{Code, GoogleAuth, InputFiles, Kind, Provided, Script, Step, Values};
+use super::model::{Code, Flow, GoogleAuth, InputFiles, Kind, Provided, Script, ScriptStep, Step, Values};
 use super::values::texts_below;
-use crate::document::Node;
-use crate::expression::{Text, is_template};
+use crate::document::{Key, Node};
+use crate::expression::{Text, Variables, waits};
+
+impl Flow {
+    /// What `render` may find in the flow's variables.
+    pub(crate) fn texts_of_variables(&self) -> Variables {
+        let variables = self.variables.iter().flat_map(Node::entries);
+        let texts = |(key, value): &(Key, Node)| {
+            let mut texts = Vec::new();
+            texts_below(value, "", &mut texts);
+            (key.name.clone(), texts.into_iter().map(|text| text.text).collect())
+        };
+        variables.map(texts).collect()
+    }
+}
+
+impl ScriptStep<'_> {
+    /// True if the script can be rendered only while the flow runs: it uses what other tasks leave, or a round's value.
+    pub(crate) fn waits(&self, variables: &Variables) -> bool {
+        let texts = self.script.texts(&self.step.id);
+        texts
+            .iter()
+            .chain(&self.step.timeout)
+            .any(|text| waits(&text.text, variables))
+    }
+}
 
 impl Script {
-    /// True if the script can only be rendered once the flow runs: it uses what other tasks leave, or a round's value.
-    pub(crate) fn uses_outputs(&self, id: &str) -> bool {
-        const LATER: [&str; 5] = ["outputs", "taskrun.value", "taskrun.iteration", "parent", "error"];
-        let later = |text: &Text| LATER.iter().any(|name| text.text.contains(name));
-        self.texts(id).iter().any(|text| is_template(&text.text) && later(text))
-    }
-
     /// Every text of the script of task `id`, its runner's options and config included.
     pub(crate) fn texts(&self, id: &str) -> Vec<Text> {
         let mut all = vec![self.image.clone()];

@@ -15,6 +15,22 @@ pub(crate) fn value(input: &InputDeclaration, text: &str) -> Result<Value, Strin
     of_kind(input.kind, &input.rules, text)
 }
 
+/// What a flow's output of that kind is that evaluates to `value`, or why it is none. What has no value has no kind.
+pub(crate) fn output(kind: InputKind, value: Value) -> Result<Value, String> {
+    let any = Rules {
+        allow_custom_value: true,
+        ..Rules::default()
+    };
+    match (kind, value) {
+        (_, Value::Null) => Ok(Value::Null),
+        (InputKind::Json | InputKind::Yaml, value) if !value.is_string() => Ok(value),
+        // Whether there is such a file is for others to know.
+        (InputKind::File, Value::String(uri)) => Ok(uri.trim().into()),
+        (InputKind::File, _) => Err("must be a file: an input or an output file of a task".to_owned()),
+        (kind, value) => of_kind(kind, &any, &crate::at::text(&value)),
+    }
+}
+
 fn of_kind(kind: InputKind, rules: &Rules, text: &str) -> Result<Value, String> {
     let trimmed = text.trim();
     match kind {
@@ -183,6 +199,33 @@ mod tests {
             );
         }
         assert_eq!(plain(InputKind::Yaml, "a: [1]").unwrap(), serde_json::json!({"a": [1]}));
+    }
+
+    #[test]
+    fn outputs_become_what_they_are_declared_to_be() {
+        use serde_json::json;
+        for (kind, value, expected) in [
+            (InputKind::String, json!(5), json!("5")),
+            (InputKind::String, json!([1, "a"]), json!("[1,\"a\"]")),
+            (InputKind::Int, json!(" 5\n"), json!(5)),
+            (InputKind::Boolean, json!("true"), json!(true)),
+            (InputKind::Select, json!("any"), json!("any")),
+            (InputKind::Array, json!([1, "a"]), json!([1, "a"])),
+            (InputKind::Json, json!("{\"a\": 1}"), json!({"a": 1})),
+            (InputKind::Json, json!({"a": 1}), json!({"a": 1})),
+            (InputKind::Int, json!(null), json!(null)),
+        ] {
+            assert_eq!(output(kind, value).unwrap(), expected, "{kind:?}");
+        }
+        for (kind, value) in [
+            (InputKind::Int, json!("abc")),
+            (InputKind::Boolean, json!(1)),
+            (InputKind::Array, json!({"a": 1})),
+            (InputKind::Json, json!("{a")),
+            (InputKind::File, json!(1)),
+        ] {
+            assert!(output(kind, value.clone()).is_err(), "{kind:?} {value}");
+        }
     }
 
     #[test]

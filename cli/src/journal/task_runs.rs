@@ -146,13 +146,15 @@ impl Journal {
         rows.collect::<Result<_, _>>().map_err(failed(action))
     }
 
-    /// Whether a task of the execution may be in the cluster and has not ended.
-    pub(crate) fn goes_on(&self, execution: &str) -> Result<bool, Error> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM task_runs
-                   WHERE execution = ?1 AND handle IS NOT NULL AND outcome IS NULL)";
-        self.connection
-            .query_row(sql, [execution], |row| row.get(0))
-            .map_err(failed("look for tasks that go on"))
+    /// The names of the runs that may be in the cluster and have not ended.
+    pub(crate) fn going_on(&self, execution: &str) -> Result<Vec<String>, Error> {
+        let action = "look for tasks that go on";
+        let sql = "SELECT task FROM task_runs WHERE execution = ?1 AND handle IS NOT NULL AND outcome IS NULL";
+        let mut statement = self.connection.prepare(sql).map_err(failed(action))?;
+        let rows = statement
+            .query_map([execution], |row| row.get(0))
+            .map_err(failed(action))?;
+        rows.collect::<Result<_, _>>().map_err(failed(action))
     }
 
     /// Store what the runner said and how far it was read, all or nothing.

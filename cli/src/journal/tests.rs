@@ -217,17 +217,17 @@ fn what_is_forgotten_is_gone_and_what_has_a_handle_and_no_end_goes_on() {
     let crashing = Crashing::new();
     begin(&mut crashing.open(), "x");
     let id = crashing.open().prepare(&attempt("x"), &request()).unwrap().id;
-    assert!(!crashing.open().goes_on("x").unwrap());
+    assert!(crashing.open().going_on("x").unwrap().is_empty());
     crashing.open().record(id, &[Event::Started("h".into())], None).unwrap();
-    assert!(crashing.open().goes_on("x").unwrap());
+    assert!(!crashing.open().going_on("x").unwrap().is_empty());
     crashing.open().record(id, &[log("one")], Some("1")).unwrap();
     crashing.open().forget(id).unwrap();
     assert!(crashing.open().task_run(&attempt("x")).unwrap().is_none());
-    assert!(!crashing.open().goes_on("x").unwrap());
+    assert!(crashing.open().going_on("x").unwrap().is_empty());
     let id = crashing.open().prepare(&attempt("x"), &request()).unwrap().id;
     let ended = [Event::Started("h".into()), Event::Ended(outcome())];
     crashing.open().record(id, &ended, None).unwrap();
-    assert!(!crashing.open().goes_on("x").unwrap());
+    assert!(crashing.open().going_on("x").unwrap().is_empty());
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn planned(kind: &str, task: &str) -> Result<Planned, String> {
         &scope,
         &namespace(),
         &renderer,
+        &serde_json::Value::Null,
     )
     .map_err(|problem| problem.to_string())?;
     for file in &mut planned.files {
@@ -132,6 +133,22 @@ fn finished() -> Finished {
         outcome,
         vars,
     }
+}
+
+#[test]
+fn patterns_reach_the_runner_relative_and_without_a_word_for_globs() {
+    let task = "commands: [a]\noutputFiles: ['glob:*.txt', /out/*.csv, 'regex:/x', \"{{ inputs.text | replace({' ': '/'}) }}\"]";
+    let task = planned(&format!("{SHELL}.Commands"), task).unwrap().task;
+    assert_eq!(task.outputs, ["*.txt", "out/*.csv", "regex:/x", "some/text"]);
+}
+
+#[test]
+fn a_block_of_text_that_is_one_file_is_that_file() {
+    let task =
+        "commands: [a]\ninputFiles:\n  a.csv: |\n    {{ inputs.file }}\n  b.csv: |\n    {{ inputs.file }} and more\n";
+    let files = planned(&format!("{SHELL}.Commands"), task).unwrap().files;
+    assert!(matches!(&files[0].content, Content::File(_)), "{:?}", files[0]);
+    assert!(matches!(&files[1].content, Content::Text(_)), "{:?}", files[1]);
 }
 
 fn refusal(task: &str) -> String {
@@ -277,7 +294,7 @@ fn refused_input_names() {
 fn refused_values() {
     insta::assert_snapshot!(refusal("commands: [a]\ninputFiles: {a: 'podrun:///inputs/other'}"), @"flow.yaml:12:21: `inputFiles.a` of task `t` names `podrun:///inputs/other`, which is no file of this execution");
     insta::assert_snapshot!(refusal("commands: [a, 'cat {{ inputs.file }}']"), @"flow.yaml:11:19: `commands[1]` of task `t` uses the file `podrun:///inputs/file` as text: list it in `inputFiles`, and use its name there");
-    insta::assert_snapshot!(refusal("commands: [a]\noutputFiles: [/out/*.txt]"), @"flow.yaml:12:19: `outputFiles[0]` of task `t`: pattern `/out/*.txt` is absolute: write it relative to the folder");
+    insta::assert_snapshot!(refusal("commands: [a]\noutputFiles: ['{{ workingDir }}/*.txt']"), @"flow.yaml:12:19: `outputFiles[0]` of task `t` names the workingDir itself: write it relative to the working directory");
     insta::assert_snapshot!(refusal("commands: [a]\noutputFiles: ['a/../*']"), @"flow.yaml:12:19: `outputFiles[0]` of task `t`: pattern `a/../*` climbs out of the folder: remove `..`");
     insta::assert_snapshot!(refusal("commands: [a]\ntimeout: 5 min"), @"flow.yaml:12:14: `timeout` of task `t` is no duration of fixed length: write an ISO 8601 duration such as `PT5M` or `PT1H30M`");
     insta::assert_snapshot!(refusal("commands: [a]\ntimeout: PT0S"), @"flow.yaml:12:14: `timeout` of task `t` is `PT0S`, which is not between one second and 136 years: write for example `PT5M` or `PT1H30M`");

@@ -6,6 +6,7 @@
 use serde_json::Value as Json;
 
 use super::common::{DURATION_FORM, milliseconds};
+use super::runner::is_expression;
 use super::schema::Schemas;
 use crate::document::typed::{below, named};
 use crate::document::{Node, Problem, Value, listed, nearest};
@@ -15,7 +16,7 @@ use crate::expression::is_template;
 const ELSEWHERE: [&str; 2] = ["#/$defs/Task", "#/$defs/Input"];
 
 /// Properties that other systems have, and what to do instead.
-const INSTEAD: [(&str, &str); 28] = [
+const INSTEAD: [(&str, &str); 30] = [
     ("script", "only types that end in `.Script` have it"),
     ("commands", "only types that end in `.Commands` have it"),
     ("taskDefaults", "it is called `pluginDefaults` now"),
@@ -55,6 +56,11 @@ const INSTEAD: [(&str, &str); 28] = [
     ("expression", "write the `values`"),
     ("namespaces", "remove it: there is one folder of namespace files"),
     (
+        "folderPerNamespace",
+        "remove it: there is one folder of namespace files",
+    ),
+    ("ifExists", "remove it: `inputFiles` win over files of the namespace"),
+    (
         "retry",
         "give it to tasks that run a script or ask Google Cloud: only these are tried again",
     ),
@@ -63,6 +69,12 @@ const INSTEAD: [(&str, &str); 28] = [
         "give it to tasks that run a script or ask Google Cloud: only these take time of their own",
     ),
 ];
+
+/// Values that other systems have, and what to do instead.
+const VALUES_INSTEAD: [(&str, &str); 1] = [(
+    "WINDOWS",
+    "scripts run in Linux containers: remove it, and use an image for Linux",
+)];
 
 /// Find every mistake in `node`. `owner` is whose properties these are to the reader, for example "task `hello`".
 pub(crate) fn check(node: &Node, schema: &Json, schemas: &Schemas, owner: &str) -> Vec<Problem> {
@@ -110,7 +122,14 @@ impl<'a> Check<'a> {
         if !self.fits(node, schema) {
             let wanted = self.wanted(schema);
             let subject = self.subject(path);
-            return self.problem(node, format!("{subject} must be {wanted}, not {}", node.kind()));
+            let instead = match &node.value {
+                Value::Text(text) if is_template(text) => ": no expression can stand for it, write the value itself",
+                _ => "",
+            };
+            return self.problem(
+                node,
+                format!("{subject} must be {wanted}, not {}{instead}", node.kind()),
+            );
         }
         for word in ["anyOf", "oneOf"] {
             if let Some(branches) = schema.get(word).and_then(Json::as_array) {
@@ -161,7 +180,9 @@ impl<'a> Check<'a> {
         if names.contains(&text) {
             return;
         }
+        let value = VALUES_INSTEAD.iter().find(|(value, _)| *value == text);
         let cure = match nearest(text, names).filter(|_| !text.is_empty()) {
+            _ if value.is_some() => value.map(|(_, instead)| (*instead).to_owned()).unwrap_or_default(),
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("write one of {}", listed(names)),
         };
@@ -172,6 +193,9 @@ impl<'a> Check<'a> {
     /// True if a value of this kind can satisfy the schema.
     fn fits(&self, node: &Node, schema: &'a Json) -> bool {
         let schema = self.resolved(schema);
+        if is_expression(schema) {
+            return matches!(&node.value, Value::Text(text) if is_template(text));
+        }
         if let Some(branches) = schema
             .get("anyOf")
             .or_else(|| schema.get("oneOf"))
@@ -204,7 +228,7 @@ impl<'a> Check<'a> {
             Some(branches) => words.extend(
                 branches
                     .iter()
-                    .filter(|branch| !is_null(branch))
+                    .filter(|branch| !is_null(branch) && !is_expression(branch))
                     .map(|branch| self.wanted(branch)),
             ),
             None => {
@@ -278,9 +302,14 @@ impl<'a> Check<'a> {
             if let Some(schema) = properties.and_then(|properties| properties.get(&key.name)) {
                 self.value(value, schema, &below);
             } else if others == Some(&Json::Bool(false)) {
+                // Older names are not what anybody means.
+                let older = |schema: &Json| schema.get("deprecated") == Some(&Json::Bool(true));
                 let known: Vec<&str> = properties
-                    .map(|properties| properties.keys().map(String::as_str).collect())
-                    .unwrap_or_default();
+                    .into_iter()
+                    .flatten()
+                    .filter(|(_, schema)| !older(schema))
+                    .map(|(name, _)| name.as_str())
+                    .collect();
                 if let Some(instead) = schema
                     .get("refused")
                     .and_then(|refused| refused.get(&key.name)?.as_str())

@@ -36,8 +36,8 @@ pub(crate) struct Common {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Attempts {
-    /// When the task is tried again after a failure, as a new attempt. Not after a failure of the cluster, which has a
-    /// budget of its own.
+    /// When the task is tried again after a failure, as a new attempt. Attempts that the cluster lost (an evicted pod, a lost
+    /// node) are tried again too: they do not count as `maxAttempts`, and there are at most 5 of them.
     pub(crate) retry: Option<Retry>,
     /// How long one attempt may take, an ISO 8601 duration. The script is stopped when it is over, and its files come back.
     #[schemars(with = "Option<RenderedDuration>")]
@@ -64,9 +64,11 @@ pub(crate) struct Retry {
     #[serde(default = "two")]
     pub(crate) delay_factor: f64,
     /// Attempts in all, the first included.
-    #[serde(alias = "maxAttempt")]
     #[schemars(range(min = 1))]
     pub(crate) max_attempts: Option<u32>,
+    /// The older name of `maxAttempts`, which wins.
+    #[schemars(range(min = 1), extend("deprecated" = true))]
+    pub(crate) max_attempt: Option<u32>,
     /// No attempt begins so long after the first one began.
     pub(crate) max_duration: Option<Duration>,
     /// A warning says so when an attempt failed and another follows.

@@ -90,7 +90,7 @@ pub(crate) struct Output {
     /// Names the value.
     #[schemars(with = "Identifier")]
     pub(crate) id: String,
-    /// What the value must be.
+    /// What the value must be. Text becomes that; what cannot is an error.
     #[serde(rename = "type")]
     #[schemars(with = "super::OutputKind")]
     pub(crate) kind: String,

@@ -84,7 +84,16 @@ fn rename_references(schema: &mut Value, prefix: &str) {
     }
 }
 
-/// Wherever a text must be of some form, an expression may stand for it: it is rendered before the runner sees it.
+/// What an expression is to a schema.
+const EXPRESSION: &str = "\\{\\{";
+
+/// True for the schema of an expression that may stand for what it is beside.
+pub(super) fn is_expression(schema: &Value) -> bool {
+    schema.get("pattern").and_then(Value::as_str) == Some(EXPRESSION)
+}
+
+/// Wherever a text must be of some form, and for a number, `true` or `false`, an expression may stand: it is rendered before
+/// the runner sees it.
 fn allow_expressions(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
@@ -102,7 +111,7 @@ fn allow_expressions(schema: &mut Value) {
                         either.insert(name.to_owned(), value);
                     }
                 }
-                let expression = json!({"type": "string", "pattern": "\\{\\{"});
+                let expression = json!({"type": "string", "pattern": EXPRESSION});
                 either.insert("anyOf".to_owned(), json!([form, expression]));
                 *map = either;
             }
@@ -112,8 +121,19 @@ fn allow_expressions(schema: &mut Value) {
     }
 }
 
-/// True for the schema of a text of some form.
+/// True for the schema of a text of some form, and of what is written as a number, `true` or `false`.
 fn is_form(map: &Map<String, Value>) -> bool {
+    let scalar = |name: &Value| ["integer", "number", "boolean"].iter().any(|scalar| name == scalar);
+    let scalars = match map.get("type") {
+        Some(Value::Array(names)) => {
+            names.iter().any(scalar) && names.iter().all(|name| name == "null" || scalar(name))
+        }
+        Some(name) => scalar(name),
+        None => false,
+    };
+    if scalars {
+        return true;
+    }
     let text = map.get("type").and_then(Value::as_str) == Some("string");
     let restricted = ["enum", "pattern", "format"]
         .iter()
@@ -136,7 +156,7 @@ mod tests {
             version: "1".into(),
             config_schema: json!({"properties": {"url": {"type": "string"}}}).to_string(),
             task_schema: json!({
-                "properties": {"policy": {"$ref": "#/$defs/Policy"}, "wait": {"type": "string", "pattern": "^P"}},
+                "properties": {"policy": {"$ref": "#/$defs/Policy"}, "wait": {"type": "string", "pattern": "^P"}, "limit": {"type": ["integer", "null"], "default": 3}},
                 "$defs": {"Policy": {"oneOf": [{"type": "string", "const": "A", "description": "a"}]}},
             })
             .to_string(),
@@ -148,5 +168,10 @@ mod tests {
         let policy = schemas.definition("Runner.Policy").unwrap();
         assert_eq!(policy["anyOf"][1], json!({"type": "string", "pattern": "\\{\\{"}));
         assert_eq!(runner["properties"]["wait"]["anyOf"][0]["pattern"], "^P");
+        assert_eq!(runner["properties"]["limit"]["default"], 3);
+        assert_eq!(
+            runner["properties"]["limit"]["anyOf"][0],
+            json!({"type": ["integer", "null"]})
+        );
     }
 }

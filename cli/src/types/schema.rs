@@ -17,6 +17,13 @@ pub(crate) struct Schemas {
     root: Value,
 }
 
+/// Names that a task runner knows.
+pub(crate) struct RunnerNames<'a> {
+    pub(crate) properties: Vec<&'a str>,
+    /// Those that it refuses, and says what to use instead.
+    pub(crate) refused: Vec<&'a str>,
+}
+
 /// Makes the schema of one of the parts that a type is put together from.
 type Part = fn(&mut SchemaGenerator) -> Schema;
 
@@ -102,6 +109,24 @@ impl Schemas {
     /// What a `$ref` stands for.
     pub(crate) fn resolve(&self, reference: &str) -> Option<&Value> {
         self.definition(reference.strip_prefix("#/$defs/")?)
+    }
+
+    /// What the task runner has; none while no runner has said so.
+    pub(crate) fn of_runner(&self) -> Option<RunnerNames<'_>> {
+        let runner = self.definition("TaskRunner")?;
+        if runner.get("additionalProperties") != Some(&json!(false)) {
+            return None;
+        }
+        let names = |of: &str| -> Vec<&str> {
+            let names = runner.get(of).and_then(Value::as_object);
+            names
+                .map(|names| names.keys().map(String::as_str).collect())
+                .unwrap_or_default()
+        };
+        Some(RunnerNames {
+            properties: names("properties"),
+            refused: names("refused"),
+        })
     }
 
     /// The names of the properties of a definition.

@@ -39,11 +39,16 @@ pub(crate) struct Pod {
     /// Files of the flow's namespace for the working directory: those below `NAMESPACE` in the folder of `--namespace-files`, links
     /// aside. `inputFiles` of the same name win.
     pub(crate) namespace_files: Option<NamespaceFiles>,
-    /// Patterns of files in the working directory that come back: `*`, `**`, `?`, `[..]`, `{a,b}`, or `regex:` and a regular
-    /// expression. What matches nothing is left out, unless it is written as `{pattern: ..., required: true}`.
+    /// Patterns of files in the working directory that come back: `*`, `**`, `?`, `[..]`, `{a,b}`, also after `glob:`, or `regex:`
+    /// and a regular expression for the whole path, which is relative. A `/` at the beginning is the working directory. What
+    /// matches nothing is left out, unless it is written as `{pattern: ..., required: true}`.
     #[serde(default)]
     #[schemars(with = "Vec<OutputFileItem>")]
     pub(crate) output_files: Vec<Node>,
+    /// Without effect: every script has an output directory. `taskRunner.outputDir` decides whether its files come back.
+    #[expect(dead_code, reason = "there always is one")]
+    #[schemars(extend("deprecated" = true))]
+    pub(crate) output_directory: Option<bool>,
     /// The operating system of the image.
     #[serde(default, rename = "targetOS")]
     #[expect(dead_code, reason = "there is one")]

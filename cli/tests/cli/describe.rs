@@ -59,6 +59,32 @@ fn explain_is_a_table_for_people() {
 }
 
 #[test]
+fn a_word_is_no_reason_not_to_render_a_task() {
+    let sandbox = Sandbox::new();
+    let script = |id: &str, text: &str| {
+        format!(
+            "  - {{id: {id}, type: io.kestra.plugin.scripts.shell.Script, containerImage: busybox, script: \"{text}\"}}\n"
+        )
+    };
+    let flow = [
+        "id: f\nvariables: {greeting: 'hello {{ flow.id }}', n: '{{ outputs.a.exitCode }}'}\ntasks:\n".to_owned(),
+        script(
+            "a",
+            "{{ flow.id }} outputs of parents, error in {{ render(vars.greeting) }}",
+        ),
+        script("b", "{{ tasks.a.state }}"),
+        script("c", "{{ render(vars.n) }}"),
+    ];
+    sandbox.write("flow.yaml", &flow.concat());
+    let out = sandbox.podrun(&["render", "flow.yaml"]).expect(0).out;
+    let tasks: Vec<&str> = out.lines().filter(|line| line.starts_with("# task")).collect();
+    let later = "uses what there is only while the flow runs: what another task left, or the value of a round";
+    let expected = ["# task a", &format!("# task b {later}"), &format!("# task c {later}")];
+    assert_eq!(tasks, expected);
+    sandbox.podrun(&["render", "flow.yaml", "a"]).expect(0);
+}
+
+#[test]
 fn render_prints_the_pods_and_creates_nothing() {
     let sandbox = Sandbox::new();
     sandbox.write("data", "x");
@@ -80,7 +106,7 @@ fn render_prints_the_pods_and_creates_nothing() {
     metadata:
       name: render.a.1
     ---
-    # task b uses the outputs of another task, which there are only while the flow runs
+    # task b uses what there is only while the flow runs: what another task left, or the value of a round
     ");
     let out = sandbox
         .podrun(&["render", "flow.yaml", "a", "-i", "file=@data", "--json"])
@@ -91,7 +117,7 @@ fn render_prints_the_pods_and_creates_nothing() {
         .podrun(&["render", "flow.yaml", "b", "-i", "file=@data"])
         .expect(2)
         .error;
-    insta::assert_snapshot!(error, @"error: task `b` uses the outputs of another one, which there are only while the flow runs");
+    insta::assert_snapshot!(error, @"error: task `b` uses what there is only while the flow runs: what another task left, or the value of a round");
     let error = sandbox
         .podrun(&["render", "flow.yaml", "-i", "file=@data", "--server"])
         .expect(2)

@@ -336,6 +336,30 @@ fn a_script_with_a_token_in_it_is_taken_up_although_the_token_is_another_one() {
 }
 
 #[test]
+fn a_script_with_a_token_in_it_is_started_anew_where_its_input_files_never_arrived() {
+    let google = Google::start(Cluster {
+        endpoint: "staging".to_owned(),
+        certificate_authority: "UEVN".to_owned(),
+        token: None,
+    });
+    let sandbox = flow("say 1\nstage\nsay 2", "");
+    let text = std::fs::read_to_string(sandbox.path("flow.yaml")).unwrap();
+    let text = text.replace(
+        "    containerImage: busybox",
+        "    containerImage: busybox\n    env: {TOKEN: '{{ outputs.auth.accessToken.tokenValue }}'}",
+    );
+    sandbox.write("flow.yaml", &text);
+    leave(&sandbox, &google);
+    sandbox.let_go("x", "pod");
+    podrun(&sandbox, &google, &["attach", "x"]).expect(0);
+    assert_eq!(
+        sandbox.history("x", "pod"),
+        ["created", "refused", "created", "deleted"]
+    );
+    assert_eq!(sandbox.podrun(&["logs", "x"]).expect(0).out.lines().count(), 3);
+}
+
+#[test]
 fn google_is_reached_through_the_proxy_of_the_environment() {
     let google = google();
     let sandbox = flow("login", "");

@@ -391,6 +391,305 @@ fn secrets_are_hidden_in_the_lines_of_scripts() {
 }
 
 #[test]
+fn what_may_never_run_is_no_reason_to_refuse_a_flow() {
+    let script =
+        |id: &str, more: &str| format!("{{id: {id}, SCRIPT, script: \"say {{{{ secret('NOSUCH') }}}}\"{more}}}");
+    let text = format!(
+        "
+inputs: [{{id: yes, type: BOOL, defaults: true}}, {{id: list, type: JSON, defaults: '[]'}}]
+variables: {{n: '{{{{ outputs.first.vars.n }}}}'}}
+tasks:
+  - {{id: first, SCRIPT, script: publish n 2}}
+  - {off}
+  - {not}
+  - {{id: if, TYPE flow.If, condition: '{{{{ inputs.yes }}}}', then: [{{id: say, SCRIPT, script: 'say {{{{ render(vars.n) }}}}'}}], else: [{other}]}}
+  - {{id: later, TYPE flow.If, condition: '{{{{ outputs.first.vars.n == 3 }}}}', then: [{branch}]}}
+  - {{id: switch, TYPE flow.Switch, value: '{{{{ inputs.yes }}}}', cases: {{'false': [{case}]}}}}
+  - {{id: each, TYPE flow.ForEach, values: '{{{{ inputs.list }}}}', tasks: [{round}]}}
+errors: [{error}]
+finally: [{{id: last, SCRIPT, script: \"echo '{{{{ tasks.first.state }}}}'\"}}]
+",
+        off = script("off", ", disabled: true"),
+        not = script("not", ", runIf: '{{ not inputs.yes }}'"),
+        other = script("other", ""),
+        branch = script("branch", ""),
+        case = script("case", ""),
+        round = script("round", ""),
+        error = script("error", ""),
+    );
+    let sandbox = flow(&text);
+    sandbox.podrun(&RUN).expect(0);
+    assert_eq!(logs(&sandbox), "say | line 1\nsay | line 2\nlast | SUCCESS\n");
+    // What is sure to be reached is looked at before anything is created.
+    let sandbox = flow(&text.replace("runIf: '{{ not inputs.yes }}'", "runIf: '{{ inputs.yes }}'"));
+    let run = sandbox.podrun(&RUN).expect(2);
+    assert!(run.error.contains("there is no secret `NOSUCH`"), "{}", run.error);
+    assert!(!created(&sandbox, "first"));
+}
+
+#[test]
+fn what_comes_after_a_flow_that_may_fail_itself_is_looked_at_when_it_begins() {
+    let sandbox = flow(
+        "
+inputs: [{id: ok, type: BOOL, defaults: false}]
+tasks:
+  - {id: guard, TYPE execution.Fail, condition: '{{ not inputs.ok }}', errorMessage: not today}
+  - {id: t, SCRIPT, script: \"say {{ secret('NOSUCH') }}\"}
+",
+    );
+    let run = sandbox.podrun(&RUN).expect(1);
+    assert!(run.out.contains("not today"), "{}", run.out);
+}
+
+#[test]
+fn groups_in_rounds_see_the_rounds_value_as_their_parents() {
+    let sandbox = flow(
+        "
+tasks:
+  - id: each
+    TYPE flow.ForEach
+    values: [{name: one, n: 1}, '{\"name\": \"two\", \"n\": 2}']
+    tasks:
+      - id: if
+        TYPE flow.If
+        condition: '{{ fromJson(taskrun.value).n == 1 }}'
+        then: [{id: then, TYPE log.Log, message: '{{ json(parent.taskrun.value).name }} {{ parents | length }}'}]
+        else:
+          - id: switch
+            TYPE flow.Switch
+            value: '{{ fromJson(parent.taskrun.value).name }}'
+            cases:
+              two:
+                - {id: r, TYPE debug.Return, format: \"{{ fromJson(parents[1].taskrun.value).name }}\"}
+                - {id: case, TYPE log.Log, message: '{{ currentEachOutput(outputs.r).value }} {{ task.type }}'}
+  - id: numbers
+    TYPE flow.ForEach
+    values: [1, 2]
+    tasks:
+      - {id: second, TYPE log.Log, message: 'second {{ taskrun.value }}', runIf: \"{{ taskrun.value == '2' }}\"}
+",
+    );
+    sandbox.podrun(&["validate", "flow.yaml"]).expect(0);
+    sandbox.podrun(&RUN).expect(0);
+    let expected = "then.0 | one 1\ncase.1 | two io.kestra.plugin.core.log.Log\nsecond.1 | second 2\n";
+    assert_eq!(logs(&sandbox), expected);
+}
+
+#[test]
+fn groups_have_errors_and_finally_of_their_own() {
+    let ends = |id: &str| {
+        format!(
+            "errors: [{{id: {id}-sorry, TYPE log.Log, message: '{{{{ error.taskId }}}}'}}], \
+             finally: [{{id: {id}-last, TYPE log.Log, message: at last}}]"
+        )
+    };
+    let bad = |id: &str| format!("{{id: {id}, SCRIPT, script: exit 3}}");
+    let groups = [
+        ("parallel", format!("TYPE flow.Parallel, tasks: [{}]", bad("p"))),
+        ("each", format!("TYPE flow.ForEach, values: [1], tasks: [{}]", bad("e"))),
+        (
+            "if",
+            format!(
+                "TYPE flow.If, condition: '{{{{ false }}}}', then: [{}], else: [{}]",
+                bad("no"),
+                bad("i")
+            ),
+        ),
+        (
+            "switch",
+            format!("TYPE flow.Switch, value: a, cases: {{a: [{}]}}", bad("s")),
+        ),
+    ];
+    for (id, group) in groups {
+        let sandbox = flow(&format!("tasks: [{{id: {id}, {group}, {}}}]\n", ends(id)));
+        let run = sandbox.podrun(&RUN).expect(1);
+        let task = if id == "parallel" { "p" } else { &id[..1] };
+        let expected = format!("{id}-sorry | {task}\n{id}-last | at last\n");
+        assert_eq!(logs(&sandbox), expected, "{}", run.out);
+    }
+}
+
+#[test]
+fn errors_name_the_task_of_their_own_branch_that_may_not_fail() {
+    let sandbox = flow(
+        "
+tasks:
+  - id: both
+    TYPE flow.Parallel
+    tasks:
+      - id: left
+        TYPE flow.Sequential
+        tasks:
+          - {id: allowed, SCRIPT, script: exit 1, allowFailure: true}
+          - {id: bad, SCRIPT, script: \"say 1\\nwait\\nexit 2\"}
+        errors:
+          - {id: left-error, TYPE log.Log, message: 'of {{ error.taskId }}'}
+      - {id: other, SCRIPT, script: \"say 1\\nwait\\nexit 3\"}
+errors:
+  - {id: error, TYPE log.Log, message: 'of {{ error.taskId }}'}
+",
+    );
+    let mut run = sandbox.start(&RUN);
+    run.await_line("line 1");
+    run.await_line("line 1");
+    sandbox.let_go("x", "other");
+    run.await_line("other: failed");
+    sandbox.let_go("x", "bad");
+    let run = run.wait().expect(1);
+    let logs = logs(&sandbox);
+    assert!(
+        logs.ends_with("left-error | of bad\nerror | of other\n"),
+        "{logs}{}",
+        run.out
+    );
+}
+
+#[test]
+fn a_task_that_may_fail_may_also_fail_before_it_begins() {
+    let sandbox = flow(
+        "
+tasks:
+  - {id: first, SCRIPT, script: publish n 1}
+  - {id: image, SCRIPT, script: 'say {{ outputs.first.vars.nosuch }}', allowFailure: true}
+  - {id: group, TYPE flow.Sequential, allowFailure: true, tasks: [{id: r, TYPE debug.Return, format: '{{ outputs.first.vars.m }}'}]}
+  - {id: next, TYPE log.Log, message: '{{ tasks.image.state }} {{ tasks.group.state }} {{ tasks.r.state }}'}
+",
+    );
+    let run = sandbox.podrun(&RUN).expect(0);
+    assert_eq!(logs(&sandbox), "next | WARNING WARNING FAILED\n", "{}", run.out);
+    assert!(run.out.contains("execution x warned"), "{}", run.out);
+    // Without leave to fail it is the flow's end, and its errors know of which task.
+    let text = std::fs::read_to_string(sandbox.path("flow.yaml")).unwrap();
+    let errors = "errors: [{id: sorry, type: io.kestra.plugin.core.log.Log, message: 'of {{ error.taskId }}'}]\n";
+    sandbox.write("flow.yaml", &(text.replace(", allowFailure: true", "") + errors));
+    sandbox.podrun(&["run", "flow.yaml", "--execution-id", "y"]).expect(2);
+    assert_eq!(sandbox.podrun(&["logs", "y"]).expect(0).out, "sorry | of image\n");
+}
+
+#[test]
+fn outputs_of_a_flow_have_their_types() {
+    let outputs = |kind: &str| {
+        let text = format!(
+            "tasks:\n  - {{id: t, SCRIPT, script: publish n \\\"abc\\\"}}\noutputs:\n  - {{id: result, type: {kind}, value: '{{{{ outputs.t.vars.n }}}}'}}\n"
+        );
+        flow(&text.replace("script: publish n \\\"abc\\\"", "script: 'publish n \"abc\"'")).podrun(&RUN)
+    };
+    outputs("STRING").expect(0);
+    let run = outputs("INT").expect(2);
+    assert!(
+        run.error.contains("output `result` must be a whole number"),
+        "{}",
+        run.error
+    );
+}
+
+#[test]
+fn secrets_are_in_no_value_that_the_journal_keeps() {
+    let sandbox = flow(
+        "
+tasks:
+  - {id: r, TYPE debug.Return, format: \"{{ {'key': secret('TOKEN')} }}\"}
+  - id: switch
+    TYPE flow.Switch
+    value: \"{{ secret('TOKEN') }}\"
+    defaults: [{id: yes, TYPE log.Log, message: yes}]
+  - id: each
+    TYPE flow.ForEach
+    values: \"{{ ['plain', secret('TOKEN')] }}\"
+    tasks: [{id: t, SCRIPT, script: \"echo '{{ taskrun.value }}'\\nsay {{ outputs.r.value.key == secret('TOKEN') ? 1 : 2 }}\\nfail unavailable\"}]
+  - {id: fail, TYPE execution.Fail, errorMessage: \"no {{ secret('TOKEN') }}\"}
+",
+    );
+    // `s3cret-t0ken`
+    let run = |arguments: &[&str]| finished(sandbox.command(arguments).env("SECRET_TOKEN", "czNjcmV0LXQwa2Vu"));
+    let first = run(&RUN).expect(3);
+    let journal = || {
+        let files = ["state/journal.db", "state/journal.db-wal"].map(|name| sandbox.path(name));
+        let bytes: Vec<u8> = files
+            .iter()
+            .flat_map(|file| std::fs::read(file).unwrap_or_default())
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    // Taken up, it knows the values again.
+    let second = run(&["attach", "x"]).expect(3);
+    assert!(
+        logs(&sandbox).starts_with("yes | yes\nt.0 | plain\nt.0 | line 1\n"),
+        "{}",
+        logs(&sandbox)
+    );
+    assert!(!journal().contains("s3cret-t0ken"), "the journal has a secret");
+    assert!(!format!("{first:?}{second:?}").contains("s3cret-t0ken"));
+    let gone = sandbox.podrun(&["attach", "x"]).expect(2);
+    assert!(gone.error.contains("there is no secret `TOKEN`"), "{}", gone.error);
+}
+
+#[test]
+fn outputs_of_an_earlier_attempt_do_not_stay() {
+    let sandbox = flow(
+        "
+tasks:
+  - id: t
+    SCRIPT
+    script: |
+      {% if taskrun.attempt == 1 %}keep x partial.txt
+      keep x both.txt
+      exit 1{% else %}keep y both.txt{% endif %}
+    retry: {type: constant, interval: PT0.01S, maxAttempt: 2}
+".replace("    SCRIPT\n", "    type: io.kestra.plugin.scripts.shell.Script\n    containerImage: busybox\n    taskRunner: {config: {masterUrl: 'https://ok'}}\n").as_str());
+    std::fs::create_dir_all(sandbox.path("out/t")).unwrap();
+    sandbox.write("out/t/mine.txt", "not ours");
+    for _ in 0..2 {
+        sandbox.podrun(&[&RUN[..], &["--outputs", "out"]].concat()).expect(0);
+        let files = std::fs::read_dir(sandbox.path("out/t")).unwrap();
+        let mut names: Vec<_> = files
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["both.txt", "mine.txt"]);
+    }
+}
+
+#[test]
+fn secrets_are_hidden_where_a_long_line_is_cut() {
+    let part = |from: usize, to: usize| format!("{{{{ secret('TOKEN') | slice({from}, {to}) }}}}");
+    let script = format!("part a-{}\\necho '{}-b'", part(0, 7), part(7, 12));
+    let sandbox = flow(&format!("tasks:\n  - {{id: t, SCRIPT, script: \"{script}\"}}\n"));
+    // `s3cret-t0ken`
+    let run = finished(sandbox.command(&RUN).env("SECRET_TOKEN", "czNjcmV0LXQwa2Vu")).expect(0);
+    let shown = logs(&sandbox) + &run.out;
+    assert!(shown.contains("a-***") && shown.contains("***-b"), "{shown}");
+    assert!(!shown.contains("s3cret") && !shown.contains("t0ken"), "{shown}");
+}
+
+#[test]
+fn a_default_that_is_a_secret_is_in_the_journal_by_its_name() {
+    let sandbox = flow(
+        "
+inputs: [{id: key, type: STRING, defaults: \"{{ secret('TOKEN') }}\"}]
+tasks:
+  - {id: t, SCRIPT, script: \"say {{ inputs.key | length }}\\nwait\"}
+",
+    );
+    // `a-b`
+    let command = |arguments: &[&str]| {
+        let mut command = sandbox.command(arguments);
+        command.env("SECRET_TOKEN", "YS1i");
+        command
+    };
+    let mut run = Sandbox::start_command(&mut command(&RUN));
+    run.await_line("line 3");
+    run.signal("TERM");
+    run.wait().expect(75);
+    let stored = std::fs::read(sandbox.path("state/journal.db")).unwrap();
+    let waiting = std::fs::read(sandbox.path("state/journal.db-wal")).unwrap_or_default();
+    let journal = String::from_utf8_lossy(&[stored, waiting].concat()).into_owned();
+    assert!(!journal.contains("a-b"), "the journal has a secret");
+    sandbox.let_go("x", "t");
+    finished(&mut command(&RUN)).expect(0);
+}
+
+#[test]
 fn what_ends_well_has_no_errors() {
     let sandbox = flow(
         "

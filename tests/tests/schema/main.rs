@@ -38,7 +38,9 @@ fn output(command: &mut Command) -> String {
 
 #[test]
 fn another_validator_accepts_the_examples_and_refuses_mistakes() {
-    let Some(mut podrun) = podrun() else { return };
+    if podrun().is_none() {
+        return;
+    }
     let Some(python) = std::env::var_os("PODRUN_TEST_PYTHON").filter(|value| !value.is_empty()) else {
         return skip("PODRUN_TEST_PYTHON is not set");
     };
@@ -49,28 +51,8 @@ fn another_validator_accepts_the_examples_and_refuses_mistakes() {
     if !imports.status.success() {
         return skip("Python has no packages jsonschema and PyYAML");
     }
-    let folder = tempfile::tempdir().unwrap();
-    let schema = folder.path().join("schema.json");
-    std::fs::write(&schema, output(podrun.arg("schema"))).unwrap();
-    let examples = workspace().join("examples");
     let mistakes = workspace().join("cli/tests/mistakes");
-    let mut command = Command::new(&python);
-    command
-        .arg(workspace().join("tests/tests/schema/validate.py"))
-        .arg(&schema);
-    for name in [
-        "hello",
-        "python",
-        "seed/shell",
-        "seed/python",
-        "seed/defaults",
-        "seed/gke",
-        "seed/eks",
-    ] {
-        command.arg(examples.join(format!("{name}.yaml")));
-    }
-    command.arg("--invalid");
-    for name in [
+    let mistakes = [
         "flow-property",
         "flow-id",
         "task-property",
@@ -85,10 +67,47 @@ fn another_validator_accepts_the_examples_and_refuses_mistakes() {
         "input-property",
         "switch-cases",
         "many-at-once",
-    ] {
-        command.arg(mistakes.join(format!("{name}.yaml")));
+    ]
+    .map(|name| mistakes.join(format!("{name}.yaml")));
+    let (flows, defaults) = examples();
+    assert!(flows.len() >= 7 && defaults.len() >= 2, "{flows:?} {defaults:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let check = |option: &[&str], valid: &[PathBuf], invalid: &[PathBuf]| {
+        let schema = folder.path().join("schema.json");
+        let mut podrun = podrun().unwrap();
+        std::fs::write(&schema, output(podrun.arg("schema").args(option))).unwrap();
+        let mut command = Command::new(&python);
+        command
+            .arg(workspace().join("tests/tests/schema/validate.py"))
+            .arg(&schema)
+            .args(valid)
+            .arg("--invalid")
+            .args(invalid);
+        output(&mut command);
+    };
+    check(&[], &flows, &mistakes);
+    check(&["--defaults"], &defaults, &flows);
+}
+
+/// The flows and the defaults files below `examples`, which also has things of Kubernetes' own.
+fn examples() -> (Vec<PathBuf>, Vec<PathBuf>) {
+    fn below(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                below(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                found.push(path);
+            }
+        }
     }
-    output(&mut command);
+    let mut all = Vec::new();
+    below(&workspace().join("examples"), &mut all);
+    all.sort();
+    let has = |path: &PathBuf, key: &str| std::fs::read_to_string(path).unwrap().lines().any(|line| line == key);
+    let (flows, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| has(path, "tasks:"));
+    let defaults = others.into_iter().filter(|path| has(path, "pluginDefaults:")).collect();
+    (flows, defaults)
 }
 
 #[test]

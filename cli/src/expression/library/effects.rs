@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Call, Entry, Fault};
 use crate::expression::engine;
+use crate::scope::ROUNDS;
 
 pub(super) const FUNCTIONS: &[Entry] = &[
     Entry {
@@ -202,23 +203,12 @@ fn render(call: &Call<'_>, recursive: bool) -> Result<Value, Fault> {
 }
 
 fn current_output(call: &Call<'_>) -> Result<Value, Fault> {
-    let value = |run: Option<&Value>| run.and_then(|run| run.get("value")).map(super::show);
-    let scope = &call.frame.scope;
-    let parents = scope.get("parents").and_then(Value::as_array);
-    // The list begins with the nearest one, outputs with the outermost.
-    let mut path: Vec<String> = parents
-        .into_iter()
-        .flatten()
-        .rev()
-        .filter_map(|parent| value(parent.get("taskrun")))
-        .collect();
-    match value(scope.get("taskrun")) {
-        Some(value) => path.push(value),
-        None => return Err(call.fault("can be used in a `ForEach` only")),
-    }
+    let Some(Value::Array(rounds)) = call.frame.scope.get(ROUNDS) else {
+        return Err(call.fault("can be used in a `ForEach` only"));
+    };
     let mut outputs = call.value(0);
-    for key in &path {
-        outputs = outputs.get(key).ok_or_else(|| {
+    for key in rounds {
+        outputs = outputs.get(super::show(key)).ok_or_else(|| {
             call.fault("finds no outputs of this round: give it `outputs` of a task of the same `ForEach`")
         })?;
     }

@@ -117,8 +117,12 @@ fn arithmetic(operator: &str, left: &Value, right: &Value) -> Result<Value, Faul
         .ok_or_else(|| Fault::new(format!("the result of `{operator}` is no number")))
 }
 
+/// Numbers equal texts that are written like them, and so do `true` and `false`: a round's value keeps its type here, and is
+/// text to flows that were written for other systems.
 fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
+        (scalar @ (Value::Number(_) | Value::Bool(_)), Value::String(text))
+        | (Value::String(text), scalar @ (Value::Number(_) | Value::Bool(_))) => show(scalar) == *text,
         (Value::Number(left), Value::Number(right)) => left == right || left.as_f64() == right.as_f64(),
         (left, right) => left == right,
     }

@@ -103,10 +103,10 @@ fn known() -> Known<'static> {
     }
 }
 
+/// The first mistake.
 fn check(source: &str) -> Result<(), String> {
-    renderer()
-        .check(&text(source), &known())
-        .map_err(|problem| problem.to_string())
+    let mut problems = renderer().problems(&text(source), &known()).into_iter();
+    problems.next().map_or(Ok(()), |problem| Err(problem.to_string()))
 }
 
 /// The text at `script` of a document.

@@ -45,8 +45,8 @@ fn operators_bind_as_in_pebble() {
         ("{{ [1] + 2 }} {{ [1, 2, 3] - [2] }}", "[1,2] [1,3]"),
         ("{{ -inputs.count }} {{ +3 }} {{ 5 - -3 }}", "-3 3 8"),
         (
-            "{{ 1 == 1.0 }} {{ 1 == '1' }} {{ 'a' equals 'a' }} {{ 1 != 2 }}",
-            "true false true true",
+            "{{ 1 == 1.0 }} {{ 1 == '1' }} {{ 'true' != true }} {{ 1 == '1.0' }} {{ 'a' equals 'a' }} {{ 1 != 2 }}",
+            "true true false false true true",
         ),
         ("{{ null == null }} {{ [1, 2] == [1, 2] }}", "true true"),
         (
@@ -279,6 +279,7 @@ fn each_and_errors() {
         "parents".into(),
         json!([{"taskrun": {"value": "in"}}, {"taskrun": {"value": "out"}}]),
     );
+    scope.insert(crate::scope::ROUNDS.into(), json!(["out", "in", "b"]));
     scope.insert("outputs".into(), json!({"t": {"out": {"in": {"b": {"value": 7}}}}}));
     let render = |source: &str| renderer().render(&text(source), &scope).unwrap();
     assert_eq!(render("{{ currentEachOutput(outputs.t).value }}"), "7");
