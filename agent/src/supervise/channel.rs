@@ -84,6 +84,11 @@ impl Ends {
         let _ = rustix::io::write(&self.events, b"!");
     }
 
+    /// Whether there is a request, which stays.
+    pub(super) fn has_request(&self) -> bool {
+        rustix::io::ioctl_fionread(&self.control).is_ok_and(|there| there > 0)
+    }
+
     /// Whether there was a request; forgets it.
     pub(super) fn take_request(&self) -> bool {
         let mut buffer = [0; 16];

@@ -91,7 +91,7 @@ fn enter(name: &str, folder: &OwnedFd, ends: &Ends) -> Result<Surroundings, Stri
     let last = Instant::now() + START_PATIENCE;
     loop {
         match sidecar::enter(name) {
-            Err(error) if error.is_passing() && Instant::now() < last && !is_stopped(folder) => {
+            Err(error) if error.is_passing() && Instant::now() < last && !is_stopped(folder, ends) => {
                 let again = Timespec::try_from(AGAIN).ok();
                 let _ = rustix::event::poll(&mut [PollFd::new(&ends.control, PollFlags::IN)], again.as_ref());
             }
@@ -100,8 +100,9 @@ fn enter(name: &str, folder: &OwnedFd, ends: &Ends) -> Result<Surroundings, Stri
     }
 }
 
-fn is_stopped(folder: &OwnedFd) -> bool {
-    !matches!(atomic::read(folder, file::STOP, LARGEST), Ok(None))
+/// A disk that is full cannot hold the file: the request alone counts too.
+fn is_stopped(folder: &OwnedFd, ends: &Ends) -> bool {
+    ends.has_request() || !matches!(atomic::read(folder, file::STOP, LARGEST), Ok(None))
 }
 
 fn signals() -> nix::Result<SignalFd> {
@@ -158,11 +159,12 @@ struct Stopping {
 
 impl Supervisor {
     fn run(self, spec: &Spec, surroundings: Result<Surroundings, String>, log_limit: u64) {
-        let started = match self.stop_request() {
-            Some(_) => Err((137, Reason::Killed, "Task was stopped before it was started".to_owned())),
-            None => surroundings
+        let started = if is_stopped(&self.folder, &self.ends) {
+            Err((137, Reason::Killed, "Task was stopped before it was started".to_owned()))
+        } else {
+            surroundings
                 .map_err(|message| (126, Reason::StartFailed, message))
-                .and_then(|surroundings| self.start(spec, &surroundings, log_limit)),
+                .and_then(|surroundings| self.start(spec, &surroundings, log_limit))
         };
         match started {
             Ok(run) => self.follow(run),
@@ -176,6 +178,7 @@ impl Supervisor {
                     finished_at: Moment::now(),
                 });
                 while !self.write_end(&mut unwritten) {
+                    let _ = self.ends.take_request();
                     self.wait(None, Some(AGAIN));
                 }
             }
@@ -258,25 +261,26 @@ impl Supervisor {
                 run.begin_stop(Reason::TaskTimeout, self.grace);
             }
             let anybody_left = self.reap(&mut run);
-            if !self.write_end(&mut run.unwritten) {
-                self.wait(Some(&run), Some(AGAIN));
-                continue;
-            }
-            if !anybody_left {
+            let written = self.write_end(&mut run.unwritten);
+            if written && !anybody_left {
                 break;
             }
-            let killing = run.kill_when_due();
-            let until = match (more, killing) {
-                (true, _) => Some(Duration::ZERO),
-                (false, true) => Some(KILL_AGAIN),
-                (false, false) => run
-                    .next_deadline()
-                    .map(|next| next.saturating_duration_since(Instant::now())),
+            // A disk that does not take the end spares nobody.
+            let killing = anybody_left && run.kill_when_due();
+            let next = run
+                .next_deadline()
+                .filter(|_| anybody_left)
+                .map(|next| next.saturating_duration_since(Instant::now()));
+            let until = match (more, killing, written) {
+                (true, _, _) => Some(Duration::ZERO),
+                (false, true, _) => Some(KILL_AGAIN),
+                (false, false, true) => next,
+                (false, false, false) => Some(next.map_or(AGAIN, |next| next.min(AGAIN))),
             };
             self.wait(Some(&run), until);
         }
         for output in &mut run.outputs {
-            while output.pump(&self.folder) {}
+            output.drain(&self.folder);
         }
         if let Some(cgroup) = run.cgroup {
             cgroup.remove();
@@ -290,9 +294,10 @@ impl Supervisor {
                 Ok(Some((pid, status))) if Some(pid) == run.main => {
                     run.main = None;
                     let finished_at = Moment::now();
-                    // Whoever learns of the end may read all that the program wrote before.
+                    // Whoever learns of the end may read all that the program wrote before. What others write
+                    // meanwhile has time.
                     for output in &mut run.outputs {
-                        while output.pump(&self.folder) {}
+                        output.drain(&self.folder);
                     }
                     run.unwritten = Some(run.ended(status, finished_at));
                 }
