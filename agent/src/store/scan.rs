@@ -30,6 +30,7 @@ pub(super) fn load(store: &Store) -> Result<Vec<Stored>, Error> {
             log::warn!("`{}` is not a task's folder and is left alone", entry.path().display());
             continue;
         };
+        id.note();
         match one(store, &id) {
             Ok(Some(stored)) => found.push(stored),
             Ok(None) => set_aside(store, &id, "it has no `task` file"),
