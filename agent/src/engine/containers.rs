@@ -14,8 +14,8 @@ use crate::store::TaskId;
 use crate::store::records::{Claim, Ended, Started};
 
 /// How soon something is tried again at the runtime, at first and at last.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Engine {
     pub(super) async fn follow_container(

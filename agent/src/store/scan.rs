@@ -83,7 +83,7 @@ fn one(store: &Store, id: &TaskId) -> Result<Option<Stored>, Error> {
 fn set_aside(store: &Store, id: &TaskId, reason: &str) {
     let folder = store.folder(id);
     log::error!("task folder `{}` is set aside in `damaged`: {reason}", folder.display());
-    let _ = crate::supervise::channel::request_stop(&folder);
+    let _ = crate::supervise::channel::request_stop(&folder, false);
     let place = store.damaged();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&place);
     let target = place.join(id.as_str());

@@ -10,10 +10,11 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use super::cgroup::Cgroup;
-use super::channel::Ends;
+use super::channel::{Ends, Request};
 use super::child::{self, Plan};
 use super::output::Output;
 use super::{Order, tree};
+use crate::descriptors;
 use crate::protocol::{Moment, Reason, Spec};
 use crate::sidecar::{self, Surroundings};
 use crate::store::atomic::{self, Durability};
@@ -67,8 +68,11 @@ pub(super) fn supervise(order: &Order) -> Result<(), Error> {
         None => Ok(Surroundings::own()),
     };
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(at("become a subreaper"))?;
-    if !claim(&folder)? {
+    if !claim(&folder, order.claim)? {
         return Ok(());
+    }
+    if let Some(most) = order.open_files {
+        descriptors::limit(most);
     }
     if order.main_container.is_some() {
         // It outlives the agent's container, whose runtime waits until nobody has its log open any more.
@@ -120,14 +124,14 @@ fn signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
-fn claim(folder: &OwnedFd) -> Result<bool, Error> {
+fn claim(folder: &OwnedFd, durability: Durability) -> Result<bool, Error> {
     let own = Identity::of(std::process::id().cast_signed());
     let claim = Claim {
         supervisor: own.ok_or_else(|| Error::Io("find out who this is", io::Error::other("`/proc` cannot be read")))?,
         claimed_at: Moment::now(),
     };
     let claim = serde_json::to_vec(&claim).map_err(|error| at("write the claim")(io::Error::from(error)))?;
-    atomic::create(folder, file::CLAIM, &claim).map_err(at("claim the task"))
+    atomic::create(folder, file::CLAIM, &claim, durability).map_err(at("claim the task"))
 }
 
 struct Supervisor {
@@ -149,6 +153,8 @@ struct Run {
     stopping: Option<Stopping>,
     /// An end that could not be written yet.
     unwritten: Option<Ended>,
+    /// Nobody needs it.
+    unneeded: bool,
 }
 
 /// A task that is being stopped.
@@ -177,9 +183,10 @@ impl Supervisor {
                     started_at: None,
                     finished_at: Moment::now(),
                 });
-                while !self.write_end(&mut unwritten) {
-                    let _ = self.ends.take_request();
+                let mut unneeded = false;
+                while !self.write_end(&mut unwritten) && !unneeded {
                     self.wait(None, Some(AGAIN));
+                    unneeded |= self.ends.take_request() == Some(Request::Delete);
                 }
             }
         }
@@ -224,6 +231,7 @@ impl Supervisor {
                 .and_then(|seconds| begun.checked_add(Duration::from_secs(seconds))),
             stopping: None,
             unwritten: None,
+            unneeded: false,
         };
         let record = Started {
             started_at: run.started_at,
@@ -251,7 +259,8 @@ impl Supervisor {
             for output in &mut run.outputs {
                 more |= output.pump(&self.folder);
             }
-            if self.ends.take_request() {
+            if let Some(request) = self.ends.take_request() {
+                run.unneeded |= request == Request::Delete;
                 self.begin_requested_stop(&mut run);
             }
             if self.take_signals() {
@@ -262,7 +271,8 @@ impl Supervisor {
             }
             let anybody_left = self.reap(&mut run);
             let written = self.write_end(&mut run.unwritten);
-            if written && !anybody_left {
+            // An end that the disk does not take is tried again, unless nobody needs it.
+            if !anybody_left && (written || run.unneeded) {
                 break;
             }
             // A disk that does not take the end spares nobody.

@@ -157,6 +157,7 @@ impl Life {
             log_limit: 1 << 10,
             reconcile_interval: Duration::from_millis(10),
             main_container: None,
+            boot_id: None,
         };
         let containers: Arc<dyn Containers> = Arc::<Fake>::clone(fake);
         let started = Engine::start(Store::open(place).unwrap(), settings, Some(containers));
