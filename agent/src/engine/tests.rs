@@ -99,7 +99,7 @@ impl Life {
 
     /// How a task ended, once that is known.
     fn end(&self, id: &TaskId) -> crate::protocol::Terminated {
-        self.runtime.block_on(async {
+        let known = async {
             let mut version = self.engine.version();
             loop {
                 if let State::Terminated(end) = self.state(id) {
@@ -107,7 +107,9 @@ impl Life {
                 }
                 version.changed().await.unwrap();
             }
-        })
+        };
+        let known = async { tokio::time::timeout(Duration::from_secs(20), known).await };
+        self.runtime.block_on(known).expect("the end is known")
     }
 
     /// What names mean, as far as it is not being deleted.
