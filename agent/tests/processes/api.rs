@@ -434,6 +434,7 @@ fn answers_are_as_described() {
         broken.script(name, "exit 0");
         broken.await_end(name);
     }
+    await_true("the end of the supervisors", || children(broken.pid()).is_empty());
     let (tasks, away) = (broken_place.data().join("tasks"), broken_place.path().join("away"));
     std::fs::rename(&tasks, &away).unwrap();
     std::fs::write(&tasks, "not a folder").unwrap();
