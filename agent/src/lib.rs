@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod container;
+mod descriptors;
 pub mod engine;
 pub mod init;
 pub mod install;

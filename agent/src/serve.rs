@@ -13,7 +13,8 @@ use crate::container::{Containers, Runtime};
 use crate::engine::{Engine, Settings};
 use crate::options::Options;
 use crate::store::Store;
-use crate::{init, sidecar};
+use crate::supervise::identity;
+use crate::{descriptors, init, sidecar};
 
 /// How many threads wait for the disk at most.
 const DISK_THREADS: usize = 8;
@@ -30,6 +31,7 @@ pub fn serve(options: Options) -> Result<(), String> {
 
 async fn run(options: Options) -> Result<(), String> {
     let mut ends = Ends::new().map_err(|error| format!("failed to take signals: {error}"))?;
+    descriptors::raise();
     for ignored in &options.ignored {
         log::warn!("{ignored} has no effect: this agent logs to standard error");
     }
@@ -44,6 +46,7 @@ async fn run(options: Options) -> Result<(), String> {
         log_limit: options.log_max_size,
         reconcile_interval: options.reconcile_interval,
         main_container: options.main_container.clone(),
+        boot_id: identity::boot_id(),
     };
     let containers = match &options.cri_socket {
         Some(socket) => Some(runtime(socket, &options).await?),

@@ -54,7 +54,21 @@ fn decode(text: &str) -> Result<String, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_query_is_answered_and_what_was_encoded_is_read(text in "\\PC{0,24}|[a-c=&%0-9+]{0,24}", said in "\\PC{0,12}") {
+            let _ = (value(Some(&text), "a"), flag(Some(&text), "b"), number(Some(&text), "c"), name(&text));
+            let encoded = percent_encoding::utf8_percent_encode(&said, percent_encoding::NON_ALPHANUMERIC);
+            prop_assert_eq!(value(Some(&format!("x=1&a={encoded}&b")), "a").unwrap(), Some(said.clone()));
+            if let Ok(name) = name(&encoded.to_string()) {
+                prop_assert_eq!(name.as_str(), said);
+            }
+        }
+    }
 
     #[test]
     fn queries_are_read() {

@@ -44,6 +44,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether the runtime is already about what was asked for.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.message.contains("already in starting state")
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         if failure.may_pass() {

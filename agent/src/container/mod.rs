@@ -54,6 +54,8 @@ pub enum Found {
     },
     /// It ended.
     Exited(Exit),
+    /// It could not be started, for this reason.
+    Unstartable(String),
 }
 
 /// How a container ended.
@@ -73,7 +75,7 @@ pub struct Exit {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It never will: the task is at fault, or the pod.
+    /// It never will, as it says: the task is at fault, or the pod.
     #[error("{0}")]
     Refused(String),
     /// It may later.
@@ -86,8 +88,10 @@ pub trait Containers: Send + Sync {
     /// Looks for the task's container.
     fn find<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Found>;
 
-    /// Pulls the image, makes the container if there is none, starts it, and sees to its output from then on.
-    /// Answers when it was started.
+    /// Pulls the image and makes the container, if there is none. It is not started.
+    fn prepare<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, ()>;
+
+    /// Starts the container that was made, unless it was started. Answers when that was.
     fn start<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Moment>;
 
     /// Waits until the container has ended and its output is in the files. Also after a restart of the agent; it then

@@ -174,7 +174,47 @@ fn config(info: &HashMap<String, String>) -> Result<PodSandboxConfig, Unknown> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_mounts_and_any_configuration_are_answered(
+            text in "\\PC{0,64}",
+            lines in proptest::collection::vec("[0-9]{1,3} [0-9] 8:1 (/|/x/pods/[ab]/containers/[ab]/f|/pods/[ab]/volumes/x) /y", 0..6),
+        ) {
+            let _ = place(&text);
+            let places: std::collections::BTreeSet<_> = lines
+                .iter()
+                .filter_map(|line| line.split_once("/pods/")?.1.split_once("/f"))
+                .map(|(named, _)| named.to_owned())
+                .collect();
+            match place(&lines.join("\n")) {
+                Ok(found) => prop_assert_eq!(places.into_iter().collect::<Vec<_>>(), [format!("{}/containers/{}", found.uid, found.container)]),
+                Err(Unknown::NoPod) => prop_assert!(places.is_empty()),
+                Err(_) => prop_assert!(places.len() > 1),
+            }
+        }
+
+        #[test]
+        fn any_configuration_is_answered(
+            text in "\\PC{0,64}",
+            fields in proptest::collection::vec(proptest::sample::select(vec![
+                r#""metadata":{"name":"p"}"#, r#""metadata":null"#, r#""linux":{"cgroup_parent":"/x"}"#, r#""linux":{}"#,
+                r#""linux":{"cgroup_parent":"/x","security_context":{"run_as_user":{"value":1e9}}}"#, r#""labels":{"a":1}"#,
+                r#""port_mappings":[{}]"#, r#""hostname":7"#,
+            ]), 0..5),
+        ) {
+            let told = format!(r#"{{"config":{{{}}}}}"#, fields.join(","));
+            for text in [text, told] {
+                if let Ok(config) = config(&HashMap::from([("info".to_owned(), text)])) {
+                    prop_assert!(config.metadata.is_some());
+                    prop_assert!(!config.linux.unwrap().cgroup_parent.is_empty());
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_place_is_read_from_the_kubelets_mounts() {

@@ -144,33 +144,39 @@ impl Runtime {
 impl Containers for Runtime {
     fn find<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Found> {
         Box::pin(async move {
-            let Some(container) = self.0.container(&task.id).await? else {
+            let Some(container) = self.0.container(&task.id).await.map_err(unknown)? else {
                 return Ok(Found::Absent);
             };
             match ContainerState::try_from(container.state) {
                 Ok(ContainerState::Created) => Ok(Found::Created),
-                Ok(ContainerState::Exited) => exit(&self.0.client.status(&container.id).await?).map(Found::Exited),
+                Ok(ContainerState::Exited) => Ok(match exit(&self.0.status(&container.id).await?) {
+                    Ok(exit) => Found::Exited(exit),
+                    Err(reason) => Found::Unstartable(reason),
+                }),
                 // What the runtime does not know may run.
                 _ => Ok(Found::Running {
-                    started_at: moment(self.0.client.status(&container.id).await?.started_at),
+                    started_at: moment(self.0.status(&container.id).await?.started_at),
                 }),
             }
         })
     }
 
-    fn start<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Moment> {
+    fn prepare<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, ()> {
         Box::pin(async move {
             let image = self.0.image(&task.spec.image).await?;
-            let (inner, task) = (Arc::clone(&self.0), task.clone());
-            // From here on nothing is left half done: whoever does not wait any more finds the container, or none.
-            let guard = inner.lock(&task.id).lock_owned().await;
-            let started = tokio::spawn(async move {
-                let _alone = guard;
-                inner.start(&task, image).await
-            });
-            started
+            let (id, task) = (task.id.clone(), task.clone());
+            self.0
+                .alone(&id, |inner| async move { inner.prepare(&task, image).await })
                 .await
-                .unwrap_or_else(|error| Err(Error::Refused(error.to_string())))
+        })
+    }
+
+    fn start<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Moment> {
+        Box::pin(async move {
+            let id = task.id.clone();
+            self.0
+                .alone(&task.id, |inner| async move { inner.start(&id).await })
+                .await
         })
     }
 
@@ -251,23 +257,55 @@ impl Inner {
         }
     }
 
-    /// Makes the container, unless it is there, and starts it, unless it was.
-    async fn start(&self, task: &ContainerTask, image: String) -> Result<Moment, Error> {
-        let id = match self.container(&task.id).await? {
-            Some(container) if container.state != ContainerState::Created as i32 => {
-                return Ok(moment(self.client.status(&container.id).await?.started_at));
-            }
-            Some(container) => container.id,
-            None => self.create(task, image).await?,
-        };
-        if let Err(failure) = self.client.start(&id).await {
-            let error = Error::from(failure);
-            if matches!(error, Error::Refused(_)) {
-                self.client.remove(&id).await?;
-            }
-            return Err(error);
+    /// Does something with a task's container while nobody else does. It is done to its end: whoever does not wait any
+    /// more finds the container, or none.
+    async fn alone<T: Send + 'static, F: Future<Output = Result<T, Error>> + Send + 'static>(
+        self: &Arc<Self>,
+        id: &TaskId,
+        work: impl FnOnce(Arc<Self>) -> F,
+    ) -> Result<T, Error> {
+        let guard = self.lock(id).lock_owned().await;
+        let work = work(Arc::clone(self));
+        let done = tokio::spawn(async move {
+            let _alone = guard;
+            work.await
+        });
+        done.await
+            .unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
+    }
+
+    /// Makes the container, unless it is there.
+    async fn prepare(&self, task: &ContainerTask, image: String) -> Result<(), Error> {
+        if self.container(&task.id).await.map_err(unknown)?.is_none() {
+            self.create(task, image).await?;
         }
-        Ok(moment(self.client.status(&id).await?.started_at))
+        Ok(())
+    }
+
+    /// Starts the container, unless it was started.
+    async fn start(&self, id: &TaskId) -> Result<Moment, Error> {
+        let Some(container) = self.container(id).await.map_err(unknown)? else {
+            return Err(Error::Refused("the container is gone".to_owned()));
+        };
+        let id = container.id;
+        if container.state == ContainerState::Created as i32
+            && let Err(failure) = self.client.start(&id).await
+        {
+            // What one agent asked for may still be under way when the next one asks, and then it is refused: what
+            // became of the container decides.
+            let status = self.status(&id).await?;
+            if status.state == ContainerState::Created as i32 && failure.is_under_way() {
+                return Err(Error::Unavailable(failure.to_string()));
+            }
+            if status.state == ContainerState::Created as i32 {
+                return Err(failure.into());
+            }
+        }
+        let status = self.status(&id).await?;
+        match status.state == ContainerState::Exited as i32 && status.reason == START_ERROR {
+            true => Err(Error::Refused(status.message)),
+            false => Ok(moment(status.started_at)),
+        }
     }
 
     async fn create(&self, task: &ContainerTask, image: String) -> Result<String, Error> {
@@ -345,7 +383,7 @@ impl Inner {
                     match self.client.status(&container.id).await {
                         Ok(status) => {
                             output.finish().await;
-                            return exit(&status).map(Some);
+                            return exit(&status).map(Some).map_err(Error::Refused);
                         }
                         // It is gone just now: the next look says so.
                         Err(failure) if failure.code == Code::NotFound => {}
@@ -360,6 +398,10 @@ impl Inner {
             }
             tokio::time::sleep(TICK).await;
         }
+    }
+
+    async fn status(&self, container_id: &str) -> Result<ContainerStatus, Error> {
+        self.client.status(container_id).await.map_err(unknown)
     }
 
     /// The container of a task, as of a moment ago.
@@ -493,11 +535,16 @@ impl Trouble {
     }
 }
 
-/// How a container ended; an error if it was never started.
-fn exit(status: &ContainerStatus) -> Result<Exit, Error> {
+/// A question that was not answered says nothing of what was asked about, whatever the runtime's reason.
+fn unknown(failure: Failure) -> Error {
+    Error::Unavailable(failure.to_string())
+}
+
+/// How a container ended; if it was never started, why.
+fn exit(status: &ContainerStatus) -> Result<Exit, String> {
     let ContainerStatus { reason, message, .. } = status;
     if reason == START_ERROR {
-        return Err(Error::Refused(message.clone()));
+        return Err(message.clone());
     }
     let message = match (reason.as_str(), message.as_str()) {
         ("OOMKilled", _) => Some("OOMKilled: the pod, or the node, had no memory left for it".to_owned()),
@@ -553,8 +600,6 @@ mod tests {
         }
         let killed = exit(&ended(137, "OOMKilled", "")).unwrap().message.unwrap();
         assert!(killed.starts_with("OOMKilled: "), "{killed}");
-        assert!(
-            matches!(exit(&ended(128, "StartError", "no such file")), Err(Error::Refused(message)) if message == "no such file")
-        );
+        assert!(matches!(exit(&ended(128, "StartError", "no such file")), Err(message) if message == "no such file"));
     }
 }

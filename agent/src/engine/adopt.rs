@@ -15,7 +15,7 @@ impl Engine {
     /// have none are lost, the others wait.
     pub(super) async fn adopt(self: &Arc<Self>, found: Vec<Stored>) -> Result<(), Error> {
         let engine = Arc::clone(self);
-        let adopted = self.blocking(move |_| engine.look_at_all(found)).await?;
+        let adopted = self.blocking(move |_| Ok(engine.look_at_all(found))).await?;
         let mut follow = Vec::new();
         let mut finish = Vec::new();
         {
@@ -30,8 +30,10 @@ impl Engine {
                 let id = entry.id.clone();
                 let removing = entry.deleting().is_some();
                 let container = matches!(*entry.spec, Spec::Container(_));
-                // A container is looked for by whoever follows it.
-                let goes_on = ended.is_none() && (supervised || container && begun);
+                // A container is looked for by whoever follows it. The end of one that was stopped before it was started
+                // is still to be noted.
+                let stopped = entry.is_stopping();
+                let goes_on = ended.is_none() && (supervised || container && begun || stopped);
                 if goes_on || supervised {
                     entry.followed = true;
                     follow.push(id.clone());
@@ -50,9 +52,16 @@ impl Engine {
             log::info!("{} tasks found, {} of them under way", table.len(), table.active());
         }
         for id in follow {
-            self.look(&id)?;
-            let stop = self.table().get(&id).is_some_and(|entry| entry.stop.is_some());
-            if stop && let Err(error) = channel::request_stop(&self.folder(&id)) {
+            if let Err(error) = self.look(&id) {
+                log::warn!("task {id}: {error}; it is looked again");
+            }
+            let stop = self
+                .table()
+                .get(&id)
+                .and_then(|entry| entry.stop.as_ref().map(|stop| stop.delete));
+            if let Some(delete) = stop
+                && let Err(error) = channel::request_stop(&self.folder(&id), delete)
+            {
                 log::warn!("failed to reach the supervisor of task {id}: {error}");
             }
             tokio::spawn(Arc::clone(self).follow(id, Begin::Adopt));
@@ -63,31 +72,42 @@ impl Engine {
         Ok(())
     }
 
-    fn look_at_all(&self, found: Vec<Stored>) -> Result<Vec<Adopted>, crate::store::Error> {
+    fn look_at_all(&self, found: Vec<Stored>) -> Vec<Adopted> {
         let mut census = None;
         let mut adopted = Vec::with_capacity(found.len());
+        let mut lost = Vec::new();
         for Stored { id, task, stop, .. } in found {
             // Whether it has a supervisor is asked first: an end that is written meanwhile is then seen.
             let supervised = channel::is_supervised(&self.folder(&id)).unwrap_or_else(|error| {
                 log::warn!("failed to look for the supervisor of task {id}: {error}");
                 false
             });
-            let progress = self.store.progress(&id)?;
+            let progress = match self.store.progress(&id) {
+                Ok(progress) => progress,
+                Err(error) => {
+                    log::error!("task `{}` is left alone: {error}", task.name);
+                    continue;
+                }
+            };
             let process = matches!(task.spec, Spec::Process(_));
+            let other_run = task.boot_id.is_some() && task.boot_id != self.settings.boot_id;
             let ended = match progress.ended.clone() {
-                None if process && progress.claimed && !supervised => {
+                None if process && (progress.claimed || other_run) && !supervised => {
                     let census = census.get_or_insert_with(Census::take);
-                    let ended = self.lose(&id, &progress, census)?;
+                    let ended = self.lose(&id, &progress, census);
                     log::warn!(
-                        "task `{}` is lost: it was started, and nothing knows how it ended",
+                        "task `{}` is lost: it was started, or may have been, and nothing knows how it ended",
                         task.name
                     );
+                    lost.push((id.clone(), ended.clone()));
                     Some(ended)
                 }
                 ended => ended,
             };
+            let claim = self.claim_outlives(&task);
             let mut entry = Entry::new(id, task.name, task.spec, task.created_at);
             entry.stop = stop;
+            entry.claim = claim;
             adopted.push(Adopted {
                 entry,
                 ended,
@@ -95,7 +115,11 @@ impl Engine {
                 supervised,
             });
         }
-        Ok(adopted)
+        if let Err(error) = self.store.end_all(&lost) {
+            // The next agent comes to the same.
+            log::error!("{error}; the tasks are lost all the same");
+        }
+        adopted
     }
 }
 

@@ -3,19 +3,21 @@
 //! They have no supervisor. The runtime keeps the container and its end, so that a later agent finds both; the timeout
 //! is kept by whichever agent lives.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::follow::{Begin, Over, own_identity};
 use super::{Engine, Error};
 use crate::container::{ContainerTask, Containers, Error as Trouble, Exit, Found};
 use crate::protocol::{Container, Moment, Reason, Spec};
+use crate::store::Progress;
 use crate::store::TaskId;
-use crate::store::records::{Claim, Ended, Started};
+use crate::store::records::{Claim, Ended, Started, Starting};
 
 /// How soon something is tried again at the runtime, at first and at last.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Engine {
     pub(super) async fn follow_container(
@@ -40,7 +42,6 @@ impl Engine {
             if self.table().get(id).is_some_and(|entry| entry.stop.is_some()) {
                 self.end_unstarted(id, Reason::Killed, "Task was stopped before it was started")
                     .await?;
-                self.look(id)?;
                 return Ok(Over::Ended);
             }
             let claimed = id.clone();
@@ -48,17 +49,17 @@ impl Engine {
                 supervisor: own_identity(),
                 claimed_at: Moment::now(),
             };
-            self.blocking(move |engine| engine.store.claim(&claimed, &claim))
-                .await?;
+            let taken = self.blocking(move |engine| engine.store.claim(&claimed, &claim)).await;
+            if let Err(error) = taken {
+                return Ok(Over::Again(error.to_string()));
+            }
         }
-        let ended = match self.see_through(&*containers, &task, progress.started).await {
+        let ended = match self.see_through(&*containers, &task, &progress).await {
             Ok(ended) => ended,
             Err(Trouble::Unavailable(trouble)) => return Ok(Over::Again(trouble)),
             Err(Trouble::Refused(message)) => failed(message),
         };
-        let of = id.clone();
-        self.blocking(move |engine| engine.store.end(&of, &ended)).await?;
-        self.look(id)?;
+        self.note_end(id, ended).await;
         // The end is on the disk: nothing of the container is needed any more. What fails now is done with the task's
         // removal.
         if let Err(error) = containers.remove(&task).await {
@@ -72,21 +73,26 @@ impl Engine {
         self: &Arc<Self>,
         containers: &dyn Containers,
         task: &ContainerTask,
-        started: Option<Started>,
+        progress: &Progress,
     ) -> Result<Ended, Trouble> {
-        let found = find(containers, task, started.is_some()).await?;
-        let started_at = match (found, &started) {
-            (Found::Absent, Some(started)) => return Ok(lost(started)),
-            (Found::Absent | Found::Created, _) => tokio::select! {
+        let Progress { started, starting, .. } = progress;
+        let begun = *starting || started.is_some();
+        let found = find(containers, task, begun).await?;
+        let found = match found {
+            Found::Absent if begun => return Ok(lost(started.as_ref())),
+            Found::Absent | Found::Created => tokio::select! {
                 biased;
                 () = self.stop_wanted(&task.id) => {
                     containers.remove(task).await?;
                     return Ok(unstarted());
                 }
-                started = containers.start(task) => started?,
+                found = self.start_container(containers, task) => found?,
             },
-            (Found::Running { started_at }, _) => started_at,
-            (Found::Exited(exit), _) => {
+            found => found,
+        };
+        let started_at = match found {
+            Found::Running { started_at } => started_at,
+            Found::Exited(exit) => {
                 let why = self.why_ended(task, &exit);
                 // Its output may not have been collected to the end.
                 return Ok(containers
@@ -94,6 +100,8 @@ impl Engine {
                     .await?
                     .map_or_else(|| ended(exit, why), |exit| ended(exit, why)));
             }
+            Found::Unstartable(reason) => return Ok(failed(reason)),
+            Found::Absent | Found::Created => return Ok(lost(started.as_ref())),
         };
         let noted = started.clone().unwrap_or(Started {
             started_at,
@@ -103,9 +111,10 @@ impl Engine {
         if started.is_none() {
             let (of, record) = (task.id.clone(), noted.clone());
             let written = self.blocking(move |engine| engine.store.start(&of, &record)).await;
-            if let Err(error) = written.and_then(|()| self.look(&task.id)) {
+            if let Err(error) = written {
                 log::error!("{error}; the container goes on");
             }
+            self.tell_start(&task.id, started_at);
         }
         let mut why = None;
         let mut exit = containers.wait(task);
@@ -118,7 +127,7 @@ impl Engine {
             }
         };
         tokio::select! {
-            exit = &mut exit => return Ok(exit?.map_or_else(|| lost(&noted), |exit| ended(exit, None))),
+            exit = &mut exit => return Ok(exit?.map_or_else(|| lost(Some(&noted)), |exit| ended(exit, None))),
             () = timeout => why = why.or(Some(Reason::TaskTimeout)),
             () = self.stop_wanted(&task.id) => why = why.or(Some(Reason::Killed)),
         }
@@ -129,12 +138,36 @@ impl Engine {
                 Some(stop) => Duration::from_millis(stop.grace_ms),
                 None => self.grace_of(entry),
             });
-        let stop = containers.stop(task, grace);
-        let (exit, stopped) = tokio::join!(exit, stop);
-        if let Err(error) = stopped {
-            log::warn!("failed to stop the container of task `{}`: {error}", task.name);
+        tokio::select! {
+            exit = exit => Ok(exit?.map_or_else(|| lost(Some(&noted)), |exit| ended(exit, why))),
+            never = stop(containers, task, grace) => match never {},
         }
-        Ok(exit?.map_or_else(|| lost(&noted), |exit| ended(exit, why)))
+    }
+
+    /// Makes the container, if there is none, and starts it, after it was noted that this may have been done: if it is
+    /// gone from then on, it is not started again. The answer is what it came to.
+    async fn start_container(
+        self: &Arc<Self>,
+        containers: &dyn Containers,
+        task: &ContainerTask,
+    ) -> Result<Found, Trouble> {
+        containers.prepare(task).await?;
+        let of = task.id.clone();
+        let starting = Starting {
+            starting_at: Moment::now(),
+        };
+        let noted = self.blocking(move |engine| engine.store.begin(&of, &starting)).await;
+        noted.map_err(|error| Trouble::Unavailable(error.to_string()))?;
+        let message = match containers.start(task).await {
+            Ok(started_at) => return Ok(Found::Running { started_at }),
+            Err(Trouble::Refused(message)) => message,
+            Err(trouble) => return Err(trouble),
+        };
+        // Another agent may have asked for the start before, with more success.
+        Ok(match find(containers, task, true).await? {
+            Found::Created => Found::Unstartable(message),
+            found => found,
+        })
     }
 
     /// Why a container ended while no agent was there: one before this may have stopped it.
@@ -208,18 +241,38 @@ impl Engine {
     }
 }
 
-/// Looks for a task's container. One that was started is looked for until the runtime answers: the task does not wait to
-/// be started again.
+/// Looks for a task's container. One that may have been started is looked for until the runtime answers: the task does
+/// not wait to be started again. A question that is not answered says nothing about the container, whatever the reason.
 async fn find(containers: &dyn Containers, task: &ContainerTask, patient: bool) -> Result<Found, Trouble> {
     let mut pause = FIRST_PAUSE;
     loop {
-        match containers.find(task).await {
-            Err(Trouble::Unavailable(trouble)) if patient => log::warn!("task `{}`: {trouble}", task.name),
-            other => return other,
+        let (Trouble::Unavailable(trouble) | Trouble::Refused(trouble)) = match containers.find(task).await {
+            Ok(found) => return Ok(found),
+            Err(trouble) => trouble,
+        };
+        if !patient {
+            return Err(Trouble::Unavailable(trouble));
         }
+        log::warn!("task `{}`: {trouble}; it is asked again", task.name);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Asks for a container's end until the runtime has agreed, each time with what is left of the grace. The end itself
+/// comes from whoever waits for it.
+async fn stop(containers: &dyn Containers, task: &ContainerTask, grace: Duration) -> Infallible {
+    let begun = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    while let Err(error) = containers.stop(task, grace.saturating_sub(begun.elapsed())).await {
+        log::warn!(
+            "failed to stop the container of task `{}`: {error}; it is tried again",
+            task.name
+        );
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    std::future::pending().await
 }
 
 fn ended(exit: Exit, stopped: Option<Reason>) -> Ended {
@@ -259,11 +312,11 @@ fn unstarted() -> Ended {
     }
 }
 
-fn lost(started: &Started) -> Ended {
+fn lost(started: Option<&Started>) -> Ended {
     Ended {
         exit_code: 137,
         reason: Reason::Lost,
-        started_at: Some(started.started_at),
+        started_at: started.map(|started| started.started_at),
         ..failed("The task's container is gone, and nothing knows how it ended; it is not run again".to_owned())
     }
 }

@@ -53,11 +53,11 @@ impl Engine {
             (stops.collect::<Vec<_>>(), longest)
         };
         log::info!("stopping {} tasks", stops.len());
+        let requests = stops.clone();
+        if let Err(error) = self.blocking(move |engine| engine.store.stop(&requests)).await {
+            log::error!("{error}; the task is stopped all the same");
+        }
         for (id, stop) in stops {
-            let (stopped, request) = (id.clone(), stop.clone());
-            if let Err(error) = self.blocking(move |engine| engine.store.stop(&stopped, &request)).await {
-                log::error!("{error}; the task is left to its supervisor");
-            }
             self.note_stop(&id, stop);
         }
         self.changed();

@@ -1,7 +1,6 @@
 //! One task's way from its launch, or from the agent's start, to its end.
 
 use std::io;
-use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use tokio::net::unix::pipe::Receiver;
 
-use super::{Engine, Error, Pause};
+use super::containers::{FIRST_PAUSE, LONGEST_PAUSE};
+use super::{Engine, Entry, Error, Pause};
+use crate::descriptors;
 use crate::protocol::{Moment, Reason, Spec};
 use crate::store::records::{Claim, Ended, Identity};
 use crate::store::{Progress, TaskId};
 use crate::supervise::cgroup::Cgroup;
 use crate::supervise::tree::Census;
-use crate::supervise::{Order, launch};
+use crate::supervise::{Order, channel, launch};
 
 /// How often a task is tried whose supervisor does not come up.
 const TRIES: u32 = 5;
@@ -42,15 +43,27 @@ impl Engine {
     /// Sees a task through to its end and, if that was asked for, to its removal.
     pub(super) async fn follow(self: Arc<Self>, id: TaskId, begin: Begin) {
         let spec = self.table().get(&id).map(|entry| Arc::clone(&entry.spec));
-        let over = match spec.as_deref() {
-            Some(Spec::Process(_)) => self.follow_process(&id, begin).await,
-            Some(Spec::Container(container)) => self.follow_container(&id, container, begin).await,
-            None => return,
-        };
-        let over = match over {
-            Ok(Over::Ended) => None,
-            Ok(Over::Again(trouble)) => Some(trouble),
-            Err(error) => Some(error.to_string()),
+        let Some(spec) = spec else { return };
+        let mut begin = begin;
+        let mut pause = FIRST_PAUSE;
+        let over = loop {
+            let over = match &*spec {
+                Spec::Process(_) => self.follow_process(&id, begin).await,
+                Spec::Container(container) => self.follow_container(&id, container, begin).await,
+            };
+            match over {
+                Ok(Over::Ended) => break None,
+                // One that is to stop is not started again: its end is still to be noted.
+                Ok(Over::Again(trouble)) if self.table().get(&id).is_some_and(Entry::is_stopping) => {
+                    log::warn!("task {id}: {trouble}; it is tried again");
+                }
+                Ok(Over::Again(trouble)) => break Some(trouble),
+                // Trouble of the agent's own, with the disk for example, says nothing of the task: it may run, so it is
+                // followed on.
+                Err(error) => log::error!("task {id}: {error}; it is tried again"),
+            }
+            begin = Begin::Adopt;
+            rest(&mut pause).await;
         };
         let removing = {
             let mut table = self.table();
@@ -78,40 +91,66 @@ impl Engine {
 
     async fn follow_process(self: &Arc<Self>, id: &TaskId, begin: Begin) -> Result<Over, Error> {
         let folder = self.folder(id);
-        let launch = begin == Begin::Launch && self.table().get(id).is_some_and(|entry| entry.stop.is_none());
-        let order = launch.then(|| Order {
-            folder: folder.clone(),
-            grace_ms: self.table().get(id).map_or(0, |entry| millis(self.grace_of(entry))),
-            log_limit: self.settings.log_limit,
-            main_container: self.settings.main_container.clone(),
-        });
-        let place = folder.clone();
-        let begun = self
-            .blocking(move |_| Ok(begin_supervisor(&place, order.as_ref())))
-            .await?;
-        let (events, mut child) = match begun {
-            Ok(begun) => begun,
-            Err(error) => return Ok(Over::Again(format!("failed to start its supervisor: {error}"))),
+        let order = {
+            let table = self.table();
+            let entry = table
+                .get(id)
+                .filter(|entry| begin == Begin::Launch && entry.stop.is_none());
+            entry.map(|entry| Order {
+                folder: folder.clone(),
+                grace_ms: millis(self.grace_of(entry)),
+                log_limit: self.settings.log_limit,
+                claim: entry.claim,
+                open_files: descriptors::former(),
+                main_container: self.settings.main_container.clone(),
+            })
         };
-        let mut supervised = launch::has_supervisor(&events);
-        let mut events = receiver(events)?;
+        let (mut supervised, mut events, mut child) = match order {
+            None => {
+                let (supervised, events) = self.attend(id).await;
+                (supervised, events, None)
+            }
+            Some(order) => {
+                let (pipe, child) = match self.blocking(move |_| Ok(begin_supervisor(&order))).await? {
+                    Ok(begun) => begun,
+                    Err(error) => return Ok(Over::Again(format!("failed to start its supervisor: {error}"))),
+                };
+                let supervised = launch::has_supervisor(&pipe);
+                let (supervised, events) = match receiver(pipe) {
+                    Ok(events) => (supervised, Some(events)),
+                    Err(_) => self.attend(id).await,
+                };
+                (supervised, events, Some(child))
+            }
+        };
         let mut interval = tokio::time::interval(self.settings.reconcile_interval);
         interval.tick().await;
         while supervised || child.as_mut().is_some_and(|child| !has_ended(child)) {
-            self.look(id)?;
+            let looked = self.look(id);
+            if let Err(error) = &looked {
+                log::warn!("task {id}: {error}; it is looked again");
+            }
+            let stop = self
+                .table()
+                .get(id)
+                .and_then(|entry| entry.stop.as_ref().map(|stop| stop.delete));
             let news = tokio::select! {
-                news = hear(&mut events) => news,
-                // A pipe that nobody has opened yet does not tell when nobody will.
-                _ = interval.tick(), if !supervised => false,
+                news = hear(events.as_mut()) => news,
+                // A pipe that nobody has opened yet does not tell when nobody will, nor does a supervisor tell that it
+                // was not there yet when it was to be told of a stop.
+                _ = interval.tick(), if !supervised || stop.is_some() || looked.is_err() => {
+                    if let Some(delete) = stop {
+                        let _ = channel::request_stop(&folder, delete);
+                    }
+                    supervised && events.is_some()
+                }
             };
             if news {
                 supervised = true;
                 continue;
             }
             // The end may have been that of a supervisor that was not needed: the other one is told by a new look.
-            let again = launch::listen(&folder).map_err(internal)?;
-            supervised = launch::has_supervisor(&again);
-            events = receiver(again)?;
+            (supervised, events) = self.attend(id).await;
         }
         if let Some(child) = child {
             self.bury(child);
@@ -119,13 +158,42 @@ impl Engine {
         self.conclude(id).await
     }
 
+    /// Listens to a task's supervisor, however often that takes. The answer says whether there is one, which may not
+    /// have come up yet.
+    async fn attend(&self, id: &TaskId) -> (bool, Option<Receiver>) {
+        let folder = self.folder(id);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let listening = launch::listen(&folder).and_then(|pipe| {
+                let supervised = launch::has_supervisor(&pipe);
+                Ok((supervised, Some(receiver(pipe)?)))
+            });
+            match listening {
+                Ok(listening) => return listening,
+                // Whoever took the folder away took the pipes too.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return (false, None),
+                // Too many open files, for example, which is no news of the supervisor.
+                Err(error) => log::warn!("task {id}: failed to listen to its supervisor: {error}; it is tried again"),
+            }
+            rest(&mut pause).await;
+        }
+    }
+
     /// What a task without a supervisor came to.
     async fn conclude(self: &Arc<Self>, id: &TaskId) -> Result<Over, Error> {
-        let progress = self.store.progress(id)?;
+        let deleting = || self.table().get(id).is_none_or(|entry| entry.deleting().is_some());
+        let progress = match self.store.progress(id) {
+            // Nobody asks any more how it ended, and nobody is there to end it.
+            Err(_) if deleting() => return Ok(Over::Ended),
+            progress => progress?,
+        };
         if progress.ended.is_none() && progress.claimed {
             let lost = id.clone();
-            self.blocking(move |engine| engine.lose(&lost, &progress, &Census::take()))
+            let ended = self
+                .blocking(move |engine| Ok(engine.lose(&lost, &progress, &Census::take())))
                 .await?;
+            self.note_end(id, ended).await;
+            return Ok(Over::Ended);
         } else if progress.ended.is_none() {
             let stop = self.table().get(id).and_then(|entry| entry.stop.clone());
             let failures = self.pauses().get(id).map_or(0, |pause| pause.failures);
@@ -154,30 +222,50 @@ impl Engine {
     /// Takes over what a task's folder tells.
     pub(super) fn look(self: &Arc<Self>, id: &TaskId) -> Result<(), Error> {
         let progress = self.store.progress(id)?;
-        let (mut changed, mut ended) = (false, false);
-        let mut table = self.table();
-        if let Some(started) = &progress.started
-            && table.running(id, started.started_at)
-        {
-            self.totals.started.fetch_add(1, Ordering::Relaxed);
-            changed = true;
+        if let Some(started) = &progress.started {
+            self.tell_start(id, started.started_at);
         }
         if let Some(end) = progress.ended {
-            let reason = end.reason;
-            if table.terminated(id, end.into()) {
-                self.totals.count_end(reason);
-                (changed, ended) = (true, true);
-            }
+            self.tell_end(id, end);
         }
-        drop(table);
-        if changed {
+        Ok(())
+    }
+
+    /// Takes over that a task was started.
+    pub(super) fn tell_start(&self, id: &TaskId, started_at: Moment) {
+        if self.table().running(id, started_at) {
+            self.totals.started.fetch_add(1, Ordering::Relaxed);
             self.changed();
         }
-        if ended {
+    }
+
+    /// Notes how a task ended that nothing runs of any more, and tells it. A disk that does not take it is tried again,
+    /// unless the task is to be removed anyway.
+    pub(super) async fn note_end(self: &Arc<Self>, id: &TaskId, ended: Ended) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (of, end) = (id.clone(), ended.clone());
+            let error = match self.blocking(move |engine| engine.store.end(&of, &end)).await {
+                Ok(ended) => return self.tell_end(id, ended),
+                Err(error) => error,
+            };
+            log::error!("task {id}: {error}; it is tried again");
+            if self.table().get(id).is_none_or(|entry| entry.deleting().is_some()) {
+                return self.tell_end(id, ended);
+            }
+            rest(&mut pause).await;
+        }
+    }
+
+    /// Takes over how a task ended.
+    fn tell_end(self: &Arc<Self>, id: &TaskId, ended: Ended) {
+        let reason = ended.reason;
+        if self.table().terminated(id, ended.into()) {
+            self.totals.count_end(reason);
+            self.changed();
             // There may be room for another.
             self.schedule();
         }
-        Ok(())
     }
 
     /// Notes the end of a task that was never started, so that it never will be.
@@ -195,22 +283,23 @@ impl Engine {
             started_at: None,
             finished_at: Moment::now(),
         };
-        let id = id.clone();
-        self.blocking(move |engine| {
+        let of = id.clone();
+        let claimed = self.blocking(move |engine| {
             let claim = Claim {
                 supervisor: own_identity(),
                 claimed_at: Moment::now(),
             };
-            if engine.store.claim(&id, &claim)? {
-                engine.store.end(&id, &ended)?;
-            }
-            Ok(())
-        })
-        .await
+            engine.store.claim(&of, &claim)
+        });
+        if !claimed.await? {
+            return Err(Error::Internal("somebody has started it in the meantime".to_owned()));
+        }
+        self.note_end(id, ended).await;
+        Ok(())
     }
 
-    /// Notes that a task's end will never be known, after ending what may be left of it.
-    pub(super) fn lose(&self, id: &TaskId, progress: &Progress, census: &Census) -> Result<Ended, crate::store::Error> {
+    /// What is to be noted of a task whose end will never be known, after ending what may be left of it.
+    pub(super) fn lose(&self, id: &TaskId, progress: &Progress, census: &Census) -> Ended {
         let program = progress.started.as_ref().and_then(|started| started.process.as_ref());
         let cgroup = progress
             .started
@@ -226,18 +315,19 @@ impl Engine {
         if strays > 0 {
             log::warn!("task {id}: its supervisor was killed; {strays} processes that it left were killed too");
         }
-        let ended = Ended {
+        let message = if progress.claimed {
+            "The container of the task, or its supervisor, died before the end was known; it is not run again"
+        } else {
+            "The machine was restarted, and whether the task had been started is not known; it is not run again"
+        };
+        Ended {
             exit_code: 137,
             signal: None,
             reason: Reason::Lost,
-            message: Some(
-                "The container of the task, or its supervisor, died before the end was known; it is not run again"
-                    .to_owned(),
-            ),
+            message: Some(message.to_owned()),
             started_at: progress.started.as_ref().map(|started| started.started_at),
             finished_at: Moment::now(),
-        };
-        self.store.end(id, &ended)
+        }
     }
 
     /// Gives a task that could not be started a rest, each time a longer one.
@@ -256,17 +346,26 @@ impl Engine {
 }
 
 /// Makes the pipes, listens, and starts a supervisor, in this order, so that nothing it tells is missed.
-fn begin_supervisor(folder: &Path, order: Option<&Order>) -> io::Result<(std::fs::File, Option<Child>)> {
-    let events = launch::listen(folder)?;
-    Ok((events, order.map(launch::start).transpose()?))
+fn begin_supervisor(order: &Order) -> io::Result<(std::fs::File, Child)> {
+    let events = launch::listen(&order.folder)?;
+    Ok((events, launch::start(order)?))
 }
 
-fn receiver(pipe: std::fs::File) -> Result<Receiver, Error> {
-    Receiver::from_file(pipe).map_err(internal)
+fn receiver(pipe: std::fs::File) -> io::Result<Receiver> {
+    Receiver::from_file(pipe)
+}
+
+/// Waits before something is tried again, each time longer.
+async fn rest(pause: &mut Duration) {
+    tokio::time::sleep(*pause).await;
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
 }
 
 /// Waits for news; false at the pipe's end.
-async fn hear(events: &mut Receiver) -> bool {
+async fn hear(events: Option<&mut Receiver>) -> bool {
+    let Some(events) = events else {
+        return std::future::pending().await;
+    };
     let mut buffer = [0; 64];
     loop {
         if events.readable().await.is_err() {
@@ -292,10 +391,6 @@ pub(super) fn own_identity() -> Identity {
         boot_id: String::new(),
         pid_namespace: 0,
     })
-}
-
-fn internal(error: io::Error) -> Error {
-    Error::Internal(error.to_string())
 }
 
 fn millis(duration: Duration) -> u64 {

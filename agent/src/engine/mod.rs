@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::container::Containers;
 use crate::protocol::{Desired, Moment, Name, Spec};
+use crate::store::atomic::Durability;
 use crate::store::records::{FORMAT, Stop, Task};
 use crate::store::{self, Store, TaskId};
 use crate::supervise::channel;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub reconcile_interval: Duration,
     /// The container in whose surroundings processes run; none for the agent's own.
     pub main_container: Option<String>,
+    /// Which run of the machine this is, if that can be known.
+    pub boot_id: Option<String>,
 }
 
 /// All tasks of an agent.
@@ -111,6 +114,7 @@ impl Engine {
         self.unbroken(async move {
             let _changing = engine.changes.lock().await;
             engine.admit(&desired)?;
+            engine.check_draining()?;
             {
                 let table = engine.table();
                 match table.named(&desired.name) {
@@ -142,8 +146,12 @@ impl Engine {
             }
             engine.check_room(desired.len())?;
             let plan = plan::plan(&engine.table(), desired);
+            if !plan.create.is_empty() {
+                engine.check_draining()?;
+            }
             // What goes is noted first: after a crash in between nothing is there twice.
-            engine.end(plan.stop).await?;
+            let (withdrawn, stopped) = engine.end(plan.stop).await?;
+            withdrawn.and(stopped)?;
             engine.make(plan.create).await?;
             let answer = show(&engine.table());
             engine.schedule();
@@ -164,7 +172,13 @@ impl Engine {
                     .filter(|entry| entry.name == name && entry.deleting().is_none());
                 all.map(|entry| entry.id.clone()).collect()
             };
-            engine.end(ids).await
+            let (withdrawn, stopped) = engine.end(ids).await?;
+            withdrawn?;
+            if let Err(error) = stopped {
+                // A full disk, for example, on which nothing could be freed otherwise.
+                log::error!("{error}; the task is stopped and removed all the same, unless this agent dies first");
+            }
+            Ok(())
         })
         .await
     }
@@ -206,12 +220,17 @@ impl Engine {
 
     /// Whether a task may be accepted at all.
     fn admit(&self, desired: &Desired) -> Result<(), Error> {
-        if self.is_draining() {
-            return Err(Error::Draining);
-        }
         match desired.spec {
             Spec::Container(_) if self.containers.is_none() => Err(Error::NoContainers(desired.name.clone())),
             _ => Ok(()),
+        }
+    }
+
+    fn check_draining(&self) -> Result<(), Error> {
+        if self.is_draining() {
+            Err(Error::Draining)
+        } else {
+            Ok(())
         }
     }
 
@@ -229,25 +248,34 @@ impl Engine {
         if desired.is_empty() {
             return Ok(());
         }
-        let tasks: Vec<_> = desired
-            .into_iter()
-            .map(|desired| {
+        let tasks: Vec<_> = {
+            let table = self.table();
+            let mut room = table.room(self.settings.max_active);
+            let accept = |desired: Desired| {
+                let at_once = room > 0 && table.named(&desired.name).is_none();
+                room = room.saturating_sub(1);
+                let process = matches!(desired.spec, Spec::Process(_));
                 let task = Task {
                     format: FORMAT,
                     name: desired.name,
                     spec: desired.spec,
                     created_at: Moment::now(),
+                    boot_id: self.settings.boot_id.clone().filter(|_| at_once && process),
                 };
                 (TaskId::new(), task)
-            })
-            .collect();
+            };
+            desired.into_iter().map(accept).collect()
+        };
         let tasks = self
             .blocking(move |engine| engine.store.create(&tasks).map(|()| tasks))
             .await?;
         let mut table = self.table();
         self.totals.created.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         for (id, task) in tasks {
-            table.insert(Entry::new(id, task.name, task.spec, task.created_at));
+            let claim = self.claim_outlives(&task);
+            let mut entry = Entry::new(id, task.name, task.spec, task.created_at);
+            entry.claim = claim;
+            table.insert(entry);
         }
         let room = self.settings.max_active.saturating_sub(table.active());
         table.queue_beyond(room);
@@ -256,37 +284,54 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks for the end and the removal of tasks.
-    async fn end(self: &Arc<Self>, ids: Vec<TaskId>) -> Result<(), Error> {
+    /// What a task's claim has to outlive: a task that this run of the machine was to start at once is not started in
+    /// another one.
+    fn claim_outlives(&self, task: &Task) -> Durability {
+        match task.boot_id {
+            Some(_) if task.boot_id == self.settings.boot_id => Durability::Volatile,
+            _ => Durability::Durable,
+        }
+    }
+
+    /// Asks for the end and the removal of tasks, which happen in any case. The first answer says whether those are gone
+    /// for good of which nothing runs, the second one whether what was asked of the others outlives this agent.
+    async fn end(
+        self: &Arc<Self>,
+        ids: Vec<TaskId>,
+    ) -> Result<(Result<(), store::Error>, Result<(), store::Error>), Error> {
         if ids.is_empty() {
-            return Ok(());
+            return Ok((Ok(()), Ok(())));
         }
         let now = Moment::now();
-        let stops: Vec<_> = {
-            let table = self.table();
-            let stops = ids
-                .iter()
-                .filter_map(|id| Some((id.clone(), self.stop_of(table.get(id)?, now, true))));
-            stops.collect()
-        };
-        let written = self.blocking(move |engine| {
-            let mut done = Vec::new();
-            for (id, stop) in stops {
-                match engine.store.stop(&id, &stop) {
-                    Ok(()) => done.push((id, stop)),
-                    Err(error) => return Ok((done, Err(error))),
+        let (mut idle, mut stops) = (Vec::new(), Vec::new());
+        {
+            let mut table = self.table();
+            for id in ids {
+                let Some(entry) = table.get_mut(&id) else { continue };
+                let stop = self.stop_of(entry, now, true);
+                if std::mem::replace(&mut entry.followed, true) {
+                    stops.push((id, stop));
+                } else {
+                    // Nobody starts it any more.
+                    entry.stop = Some(stop);
+                    idle.push(id);
                 }
             }
-            Ok((done, Ok(())))
-        });
-        let (done, result) = written.await?;
-        for (id, stop) in done {
+        }
+        let (withdrawn, requests) = (idle.clone(), stops.clone());
+        let (withdrawn, stopped) = self
+            .blocking(move |engine| Ok((engine.store.withdraw(&withdrawn), engine.store.stop(&requests))))
+            .await?;
+        for id in idle {
+            tokio::spawn(Arc::clone(self).finish(id));
+        }
+        for (id, stop) in stops {
             self.note_stop(&id, stop);
         }
         self.changed();
         // A task that was removed may have been in the way of another.
         self.schedule();
-        Ok(result?)
+        Ok((withdrawn, stopped))
     }
 
     /// What stops a task, with its own grace.
@@ -305,21 +350,36 @@ impl Engine {
             .map_or(self.settings.grace, Duration::from_secs)
     }
 
-    /// A stop is on the disk: whoever follows the task is told; nobody does if it was not started or has ended.
+    /// A task is to stop: whoever follows it is told. Nobody does if it was not started or has ended; then it is
+    /// removed if that is wanted too, and else its end is noted, unless that is known.
     fn note_stop(self: &Arc<Self>, id: &TaskId, stop: Stop) {
+        let delete = stop.delete;
         let followed = {
             let mut table = self.table();
             let Some(entry) = table.get_mut(id) else { return };
+            if !delete && entry.is_terminated() {
+                return;
+            }
             entry.stop = Some(stop);
-            std::mem::replace(&mut entry.followed, true)
+            let followed = std::mem::replace(&mut entry.followed, true);
+            if !followed && !delete {
+                table.launching(id);
+            }
+            followed
         };
         if !followed {
-            tokio::spawn(Arc::clone(self).finish(id.clone()));
+            let id = id.clone();
+            if delete {
+                tokio::spawn(Arc::clone(self).finish(id));
+            } else {
+                tokio::spawn(Arc::clone(self).follow(id, follow::Begin::Adopt));
+            }
             return;
         }
-        if let Err(error) = channel::request_stop(&self.store.folder(id)) {
+        if let Err(error) = channel::request_stop(&self.store.folder(id), delete) {
             log::warn!("failed to reach the supervisor of task {id}: {error}; it is tried again");
         }
+        self.changed();
     }
 
     /// Removes a task that nothing runs of any more.

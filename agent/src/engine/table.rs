@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::protocol::answer;
 use crate::protocol::{Moment, Name, Reason, Running, Spec, State, Terminated, Waiting};
 use crate::store::TaskId;
+use crate::store::atomic::Durability;
 use crate::store::records::Stop;
 
 /// Every task, by age. A name means the youngest that has it; older ones are being removed.
@@ -28,6 +29,8 @@ pub struct Entry {
     pub spec: Arc<Spec>,
     /// When it was accepted.
     pub created_at: Moment,
+    /// What the claim has to outlive that it is started.
+    pub claim: Durability,
     /// Where it stands.
     phase: Phase,
     /// It is to stop.
@@ -66,6 +69,7 @@ impl Entry {
             name,
             spec: Arc::new(spec),
             created_at,
+            claim: Durability::Durable,
             phase: Phase::Waiting { queued: false },
             stop: None,
             followed: false,
@@ -78,6 +82,12 @@ impl Entry {
     pub fn deleting(&self) -> Option<Moment> {
         let stop = self.stop.as_ref().filter(|stop| stop.delete);
         stop.map(|stop| stop.requested_at)
+    }
+
+    /// Whether it is to stop and to be kept.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| !stop.delete)
     }
 
     /// Whether it ended.
@@ -207,6 +217,12 @@ impl Table {
     #[must_use]
     pub fn active(&self) -> usize {
         self.active
+    }
+
+    /// How many more tasks would be started at once, at most `limit` being under way.
+    #[must_use]
+    pub fn room(&self, limit: usize) -> usize {
+        limit.saturating_sub(self.active + self.waiting.len())
     }
 
     /// Which tasks may start now, at most `limit` being under way. They are launching from now on; the others that wait

@@ -18,6 +18,7 @@ fn settings() -> Settings {
         log_limit: 1 << 10,
         reconcile_interval: Duration::from_millis(10),
         main_container: None,
+        boot_id: None,
     }
 }
 
@@ -72,10 +73,43 @@ struct Life {
 
 impl Life {
     fn begin(place: &std::path::Path) -> Self {
+        Self::begin_in(place, None)
+    }
+
+    /// In a run of the machine.
+    fn begin_in(place: &std::path::Path, boot_id: Option<&str>) -> Self {
         let runtime = runtime();
         let store = Store::open(place).unwrap();
-        let engine = runtime.block_on(Engine::start(store, settings(), None)).unwrap();
+        let settings = Settings {
+            boot_id: boot_id.map(str::to_owned),
+            ..settings()
+        };
+        let engine = runtime.block_on(Engine::start(store, settings, None)).unwrap();
         Self { runtime, engine }
+    }
+
+    fn set(&self, set: &Set) -> Vec<TaskId> {
+        self.runtime.block_on(self.engine.set(tasks(set), |_| ())).unwrap();
+        self.engine.table().all().map(|entry| entry.id.clone()).collect()
+    }
+
+    fn state(&self, id: &TaskId) -> State {
+        self.engine.table().get(id).unwrap().state()
+    }
+
+    /// How a task ended, once that is known.
+    fn end(&self, id: &TaskId) -> crate::protocol::Terminated {
+        let known = async {
+            let mut version = self.engine.version();
+            loop {
+                if let State::Terminated(end) = self.state(id) {
+                    return end;
+                }
+                version.changed().await.unwrap();
+            }
+        };
+        let known = async { tokio::time::timeout(Duration::from_secs(20), known).await };
+        self.runtime.block_on(known).expect("the end is known")
     }
 
     /// What names mean, as far as it is not being deleted.
@@ -183,6 +217,128 @@ proptest! {
             }
         }
     }
+}
+
+fn stop(delete: bool) -> Stop {
+    Stop {
+        requested_at: Moment(1),
+        grace_ms: 0,
+        delete,
+    }
+}
+
+fn failed() -> Ended {
+    Ended {
+        exit_code: 7,
+        signal: None,
+        reason: Reason::Failed,
+        message: None,
+        started_at: None,
+        finished_at: Moment(1),
+    }
+}
+
+#[test]
+fn a_drain_leaves_alone_what_ended_before_it_was_stopped() {
+    let place = tempfile::tempdir().unwrap();
+    let life = Life::begin(place.path());
+    let id = life.set(&Set::from([(1, 1)])).remove(0);
+    life.engine.store.end(&id, &failed()).unwrap();
+    drop(life);
+    let life = Life::begin(place.path());
+    let _inside = life.runtime.enter();
+    // It was under way when the drain looked.
+    life.engine.note_stop(&id, stop(false));
+    assert!(!life.engine.table().get(&id).unwrap().followed, "nobody removes it");
+    assert_eq!(life.end(&id).exit_code, 7);
+}
+
+#[test]
+fn what_waits_at_a_drain_waits_on_and_what_was_stopped_before_its_claim_ends() {
+    let place = tempfile::tempdir().unwrap();
+    let life = Life::begin(place.path());
+    let ids = life.set(&Set::from([(1, 1), (2, 1), (3, 1), (0, 1)]));
+    life.runtime.block_on(life.engine.stop_all());
+    drop(life);
+    let folder = |id: &TaskId| place.path().join("tasks").join(id.as_str());
+    assert!(ids.iter().all(|id| !folder(id).join("stop").exists()));
+    // A supervisor that died before it claimed its task, and a record that was torn.
+    std::fs::write(folder(&ids[0]).join("stop"), serde_json::to_vec(&stop(false)).unwrap()).unwrap();
+    std::fs::write(folder(&ids[1]).join("stop"), "{").unwrap();
+    let life = Life::begin(place.path());
+    assert_eq!(life.end(&ids[0]).reason, Reason::Killed);
+    assert_eq!(life.end(&ids[1]).reason, Reason::Killed);
+    assert!(matches!(life.state(&ids[2]), State::Waiting(_)));
+    // The table was asked for a stop when the task had just gone back to waiting.
+    life.runtime
+        .block_on(async { life.engine.note_stop(&ids[2], stop(false)) });
+    assert_eq!(life.end(&ids[2]).reason, Reason::Killed);
+    drop(life);
+    let life = Life::begin(place.path());
+    assert_eq!(life.end(&ids[2]).reason, Reason::Killed);
+    assert!(matches!(life.state(&ids[3]), State::Waiting(_)));
+}
+
+#[test]
+fn in_another_run_of_the_machine_what_was_to_start_at_once_is_lost_claimed_or_not() {
+    for (recorded, claimed, now, lost) in [
+        (Some("one"), false, Some("one"), false),
+        (Some("one"), true, Some("one"), true),
+        (Some("one"), false, Some("two"), true),
+        (Some("one"), true, Some("two"), true),
+        // Whether it is another one cannot be known.
+        (Some("one"), false, None, true),
+        // It was queued, or an older agent accepted it: its claim is on the disk if it was taken.
+        (None, false, Some("two"), false),
+        (None, true, Some("two"), true),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let id = TaskId::new();
+        let Desired { name, spec } = task(1, 1);
+        let record = Task {
+            format: FORMAT,
+            name,
+            spec,
+            created_at: Moment(1),
+            boot_id: recorded.map(str::to_owned),
+        };
+        {
+            let store = Store::open(place.path()).unwrap();
+            store.create(&[(id.clone(), record)]).unwrap();
+            let claim = Claim {
+                supervisor: follow::own_identity(),
+                claimed_at: Moment::now(),
+            };
+            assert!(!claimed || store.claim(&id, &claim).unwrap());
+        }
+        let what = format!("{recorded:?} {claimed} {now:?}");
+        let life = Life::begin_in(place.path(), now);
+        if lost {
+            assert_eq!(life.end(&id).reason, Reason::Lost, "{what}");
+            drop(life);
+            // It stays lost, also back in the first run, which cannot be.
+            let life = Life::begin_in(place.path(), recorded);
+            assert_eq!(life.end(&id).reason, Reason::Lost, "{what}");
+        } else {
+            assert!(matches!(life.state(&id), State::Waiting(_)), "{what}");
+            let claim = life.engine.table().get(&id).unwrap().claim;
+            assert_eq!(claim == Durability::Volatile, recorded.is_some(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_removal_that_the_disk_refuses_is_told_and_tried_again() {
+    let place = tempfile::tempdir().unwrap();
+    let life = Life::begin(place.path());
+    life.set(&Set::from([(1, 1)]));
+    life.engine.store.faults.after(0);
+    let name = task(1, 1).name;
+    life.runtime.block_on(life.engine.delete(name.clone())).unwrap_err();
+    assert!(life.engine.table().named(&name).unwrap().deleting().is_some());
+    life.engine.store.faults.after(usize::MAX);
+    life.await_removals();
+    assert_eq!(std::fs::read_dir(place.path().join("tasks")).unwrap().count(), 0);
 }
 
 /// Bytes of any kind in any file of a task's folder: the agent starts, and does not believe in what it cannot read.

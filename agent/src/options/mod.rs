@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub use units::{duration, size, volume};
+pub use units::{boolean, duration, size, volume};
 
 /// A task executor inside the pod that never loses a process or its result.
 ///
@@ -72,13 +72,15 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     tls_key_file: Option<PathBuf>,
     /// Run processes in the surroundings of the pod's main container [env: ENABLE_SIDECAR_MODE] [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = units::boolean)]
     enable_sidecar_mode: Option<bool>,
     /// The main container of sidecar mode [env: MAIN_CONTAINER_NAME] [default: main]
     #[arg(long, value_name = "NAME")]
     main_container_name: Option<String>,
     /// Run tasks with `spec.container` through the container runtime [env: ENABLE_CONTAINER_MODE] [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = units::boolean)]
     enable_container_mode: Option<bool>,
     /// Socket of the container runtime [env: CRI_SOCKET] [default: /var/run/containerd/containerd.sock]
     #[arg(long, value_name = "FILE")]
@@ -103,7 +105,8 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     log_max_size: Option<u64>,
     /// Be a small init even if not PID 1: restart the server when it dies, reap orphans, stop tasks on TERM [env: INIT] [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = units::boolean)]
     init: Option<bool>,
     /// Flags of other executors for logs of their own, which this one writes to standard error.
     #[arg(long, hide = true)]
@@ -195,13 +198,7 @@ impl Flags {
     fn with(self, environment: impl Fn(&str) -> Option<String>) -> Result<Options, String> {
         let text = |name: &str| environment(name).filter(|value| !value.is_empty());
         let path = |flag: Option<PathBuf>, name: &str| flag.or_else(|| text(name).map(PathBuf::from));
-        let flag = |flag: Option<bool>, name| {
-            or_parse(flag, name, text, |value| match value.as_str() {
-                "true" | "1" => Ok(true),
-                "false" | "0" => Ok(false),
-                _ => Err("it must be true or false".to_owned()),
-            })
-        };
+        let flag = |flag: Option<bool>, name| or_parse(flag, name, text, |value| units::boolean(&value));
         let number = |flag: Option<usize>, name| {
             or_parse(flag, name, text, |value| {
                 value.parse().map_err(|_| "it must be a whole number".to_owned())

@@ -35,6 +35,12 @@ fn one_dash_or_two_with_or_without_the_command() {
         &["-data-dir=/x", "-enable-sidecar-mode", "-reconcile-interval", "1s"][..],
         &["-data-dir", "/x", "--enable-sidecar-mode", "-reconcile-interval=1000ms"],
         &[
+            "-data-dir",
+            "/x",
+            "-enable-sidecar-mode=T",
+            "-reconcile-interval=1000ms",
+        ],
+        &[
             "serve",
             "-data-dir",
             "/x",
@@ -85,6 +91,31 @@ fn flags_win_over_variables() {
     let both = options(&arguments, &environment).unwrap();
     assert_eq!(both.data_dir, PathBuf::from("/flag"));
     assert_eq!((both.main_container, both.max_tasks), (None, usize::MAX));
+}
+
+#[test]
+fn every_flag_has_its_variable() {
+    for (variable, value, flag) in [
+        ("DATA_DIR", "/x", "--data-dir=/x"),
+        ("LISTEN_ADDR", ":1", "--listen-addr=:1"),
+        ("UNIX_SOCKET", "/s", "--unix-socket=/s"),
+        ("TOKEN_FILE", "/t", "--token-file=/t"),
+        ("ENABLE_SIDECAR_MODE", "1", "--enable-sidecar-mode=true"),
+        ("ENABLE_CONTAINER_MODE", "True", "--enable-container-mode"),
+        ("VOLUMES", "a=/x", "--volume=a=/x"),
+        ("RECONCILE_INTERVAL", "1s", "--reconcile-interval=1s"),
+        ("MAX_ACTIVE_TASKS", "7", "--max-active-tasks=7"),
+        ("MAX_TASKS", "7", "--max-tasks=7"),
+        ("GRACE_PERIOD", "1m", "--grace-period=1m"),
+        ("LOG_MAX_SIZE", "1Ki", "--log-max-size=1Ki"),
+        ("INIT", "t", "--init"),
+    ] {
+        let from_variable = options(&[], &[(variable, value)]).unwrap();
+        assert_eq!(from_variable, options(&[flag], &[]).unwrap(), "{variable}");
+        assert_ne!(from_variable, options(&[], &[]).unwrap(), "{variable}");
+    }
+    let tls = options(&[], &[("TLS_CERT_FILE", "/c"), ("TLS_KEY_FILE", "/k")]).unwrap();
+    assert_eq!(tls.tls, Some(("/c".into(), "/k".into())));
 }
 
 #[test]

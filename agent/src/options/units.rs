@@ -1,4 +1,4 @@
-//! Durations as Go writes them, sizes as Kubernetes does, and places of volumes.
+//! Yes and no and durations as Go writes them, sizes as Kubernetes does, and places of volumes.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +10,15 @@ pub fn volume(text: &str) -> Result<(String, PathBuf), String> {
         _ => Err(format!(
             "`{text}` is no volume: write its name and where it is mounted, as in data=/mnt/data"
         )),
+    }
+}
+
+/// Yes or no, in each of the ways that Go's flags have for it.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("it must be true or false".to_owned()),
     }
 }
 
@@ -78,7 +87,43 @@ pub fn size(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered_and_durations_are_sums(text in "\\PC{0,12}|[0-9.]{1,4}(ns|us|ms|s|m|h|d)[0-9.]{0,3}", hours in 0..999_u64, seconds in 0..3600_u64, millis in 0..1000_u64) {
+            let _ = (duration(&text), size(&text), volume(&text), boolean(&text));
+            let written = duration(&format!("{hours}h{seconds}s{millis}ms")).unwrap();
+            let expected = Duration::from_millis((hours * 3600 + seconds) * 1000 + millis);
+            prop_assert!(written.abs_diff(expected) < Duration::from_micros(1), "{:?} {:?}", written, expected);
+        }
+
+        #[test]
+        fn sizes_are_products(number in 1..1_u64 << 33, unit in proptest::sample::select(vec![("B", 1), ("k", 1000), ("Ki", 1 << 10), ("Mi", 1 << 20), ("", 1 << 20), ("G", 1_000_000_000), ("Gi", 1 << 30)])) {
+            let expected = number.checked_mul(unit.1);
+            prop_assert_eq!(size(&format!("{number}{}", unit.0)).ok(), expected);
+        }
+    }
+
+    #[test]
+    fn yes_and_no_are_gos() {
+        for (text, expected) in [
+            ("1", true),
+            ("t", true),
+            ("T", true),
+            ("True", true),
+            ("0", false),
+            ("F", false),
+            ("False", false),
+        ] {
+            assert_eq!(boolean(text), Ok(expected), "{text}");
+        }
+        for wrong in ["", "yes", "tRUE", "2"] {
+            assert!(boolean(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn volumes_have_a_name_and_a_place() {

@@ -169,7 +169,30 @@ fn parse_status(text: &str) -> Option<Status> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_status_is_answered(text in "\\PC{0,64}", lines in proptest::collection::vec("(Uid|Gid|Groups|CapBnd|NoNewPrivs|Name):[\t 0-9a-fx]{0,12}", 0..9)) {
+            let _ = parse_status(&text);
+            let _ = parse_status(&lines.join("\n"));
+        }
+
+        #[test]
+        fn a_status_is_what_the_kernel_wrote(uid: u32, gid: u32, groups: Vec<u32>, bounding: u64, privileges: bool) {
+            let list: String = groups.iter().map(|group| format!("{group} ")).collect();
+            let text = format!(
+                "Name:\tx\nUid:\t1\t{uid}\t2\t3\nGid:\t1\t{gid}\t2\t3\nGroups:\t{list}\nCapBnd:\t{bounding:016x}\nNoNewPrivs:\t{}\n",
+                u8::from(privileges)
+            );
+            let status = parse_status(&text).unwrap();
+            prop_assert_eq!((status.user.uid, status.user.gid), (uid, gid));
+            prop_assert_eq!(status.user.groups.len(), groups.len());
+            prop_assert_eq!((status.bounding.bits(), status.no_new_privileges), (bounding, privileges));
+        }
+    }
 
     #[test]
     fn a_status_says_who_and_what() {

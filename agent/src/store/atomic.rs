@@ -6,10 +6,13 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
+
+/// How many files are brought to the disk side by side, at most: the disk takes them together.
+const ABREAST: usize = 16;
 
 /// What a crash of the machine may do to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,19 +52,53 @@ pub fn replace(folder: impl AsFd, name: &str, content: &[u8], durability: Durabi
     Ok(())
 }
 
-/// Makes a file unless it is there already, for good. The answer says whether this call made it. That it is there is
-/// what counts: its content may be missing after a crash.
-pub fn create(folder: impl AsFd, name: &str, content: &[u8]) -> io::Result<bool> {
+/// Makes a file unless it is there already. The answer says whether this call made it. That it is there is what counts:
+/// its content may be missing after a crash.
+pub fn create(folder: impl AsFd, name: &str, content: &[u8], durability: Durability) -> io::Result<bool> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mut file = match rustix::fs::openat(&folder, name, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => File::from(file),
         Err(Errno::EXIST) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
-    file.write_all(content)?;
-    file.sync_all()?;
-    sync(folder)?;
+    // A full disk has a place for the name still.
+    let _ = file.write_all(content);
+    if durability == Durability::Durable {
+        file.sync_all()?;
+        sync(folder)?;
+    }
     Ok(true)
+}
+
+/// Makes files and folders last, side by side: a disk, and a file system with a journal, take many at once in little
+/// more time than one. All of them are on the disk when this returns without an error, which comes with its path.
+pub fn sync_all(paths: &[PathBuf]) -> Result<(), (PathBuf, io::Error)> {
+    let sync = |paths: &[PathBuf]| {
+        paths.iter().try_for_each(|path| {
+            let synced = File::open(path).and_then(|opened| opened.sync_all());
+            synced.map_err(|error| (path.clone(), error))
+        })
+    };
+    let mut chunks = paths.chunks(paths.len().div_ceil(ABREAST).max(1));
+    let Some(first) = chunks.next() else { return Ok(()) };
+    std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        let mut here = vec![first];
+        for chunk in chunks {
+            match std::thread::Builder::new().spawn_scoped(scope, move || sync(chunk)) {
+                Ok(thread) => threads.push(thread),
+                Err(_) => here.push(chunk),
+            }
+        }
+        let own = here.into_iter().try_for_each(sync);
+        // All are waited for, whatever becomes of one.
+        let panicked = || Err((PathBuf::new(), io::Error::other("a thread panicked")));
+        let others: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| panicked()))
+            .collect();
+        others.into_iter().fold(own, Result::and)
+    })
 }
 
 /// Makes what was renamed into a folder last.
@@ -110,13 +147,29 @@ mod tests {
         assert_eq!(read(&folder, "a", 2).unwrap().unwrap(), b"22");
         assert!(read(&folder, "a", 1).is_err());
         assert_eq!(read(&folder, "b", 1).unwrap(), None);
-        assert!(create(&folder, "b", b"first").unwrap());
-        assert!(!create(&folder, "b", b"second").unwrap());
+        assert!(create(&folder, "b", b"first", Durability::Volatile).unwrap());
+        assert!(!create(&folder, "b", b"second", Durability::Durable).unwrap());
         assert_eq!(read(&folder, "b", 9).unwrap().unwrap(), b"first");
         assert_eq!(
             std::fs::read_dir(place.path()).unwrap().count(),
             2,
             "no temporary file is left"
         );
+    }
+
+    #[test]
+    fn many_are_made_to_last_and_one_that_cannot_be_is_told() {
+        let place = tempfile::tempdir().unwrap();
+        let mut paths: Vec<_> = (0..50).map(|one| place.path().join(format!("{one}"))).collect();
+        for path in &paths {
+            std::fs::write(path, "x").unwrap();
+        }
+        paths.push(place.path().to_owned());
+        sync_all(&[]).unwrap();
+        sync_all(&paths[..1]).unwrap();
+        sync_all(&paths).unwrap();
+        std::fs::remove_file(&paths[33]).unwrap();
+        let (path, error) = sync_all(&paths).unwrap_err();
+        assert_eq!((&path, error.kind()), (&paths[33], io::ErrorKind::NotFound));
     }
 }

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::protocol::Moment;
 
+/// The greatest number that this process has given or seen.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
 /// One task, whatever its name: a later task with the same name has another one. They sort by age.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(String);
 
 impl TaskId {
-    /// A new one, greater than all others of this process.
+    /// A new one, greater than all others that this process made or [has seen](Self::note).
     #[must_use]
     pub fn new() -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
         let now = Moment::now().0;
         let mut last = LAST.load(Ordering::Relaxed);
         let number = loop {
@@ -27,6 +29,16 @@ impl TaskId {
         // Without randomness the time alone still tells the tasks of one agent apart.
         let _ = getrandom::fill(&mut random);
         Self(format!("{number:016x}-{:08x}", u32::from_le_bytes(random)))
+    }
+
+    /// From now on new ones are greater than this one, even if the clock was set back since it was made.
+    pub(super) fn note(&self) {
+        let number = self.0.split_once('-').map(|(number, _)| number);
+        let number = number.and_then(|number| u64::from_str_radix(number, 16).ok());
+        // One from a folder that somebody made up must not use up the numbers.
+        if let Some(number) = number.filter(|number| *number < u64::MAX / 2) {
+            LAST.fetch_max(number, Ordering::Relaxed);
+        }
     }
 
     /// The identity that a folder's name says, if it is one.
@@ -77,5 +89,16 @@ mod tests {
         ] {
             assert_eq!(TaskId::parse(other), None);
         }
+    }
+
+    #[test]
+    fn new_ones_are_greater_than_any_that_was_there_before_the_clock_was_set_back() {
+        let hour = Moment::now().0 + 3_600_000_000;
+        let old = TaskId::parse(&format!("{hour:016x}-ffffffff")).unwrap();
+        assert!(TaskId::new() < old);
+        old.note();
+        assert!(old < TaskId::new());
+        TaskId::parse("ffffffffffffffff-00000000").unwrap().note();
+        assert!(TaskId::new() < TaskId::new());
     }
 }

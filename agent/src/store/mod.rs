@@ -5,6 +5,7 @@
 //! tasks/ID/         a task; ID is random, so that names never become paths
 //!   task            what was asked for
 //!   claim           somebody is about to start it; from then on nobody else ever does
+//!   starting        its container is about to be started; from then on no other one ever is
 //!   started, ended  what became of it
 //!   stop            it is to stop, and perhaps to be removed
 //!   control, events pipes to and from its supervisor; nobody at the other end means that it is gone
@@ -12,6 +13,12 @@
 //! tasks/.new-ID     being created; tasks/.gone-ID being removed
 //! damaged/ID        what could not be read, for a person to look at
 //! ```
+//!
+//! A claim has to outlive whatever forgets it. Processes that die forget nothing that was written; a machine forgets
+//! what was not on its disk yet. A task that is to be started at once therefore has the id of the machine's run in its
+//! `task` file, which is on the disk before the task is accepted: in another run it is `Lost`, claimed or not, so that
+//! its claim need not wait for the disk. A task without such an id, one that was queued for example, waits for as long as
+//! it takes, and its claim is on the disk before it is started.
 
 pub mod atomic;
 mod error;
@@ -34,7 +41,7 @@ pub use id::TaskId;
 pub use scan::Stored;
 
 use atomic::Durability;
-use records::{Claim, Ended, Started, Stop, Task};
+use records::{Claim, Ended, Started, Starting, Stop, Task};
 
 /// Files in a task's folder.
 pub mod file {
@@ -42,6 +49,8 @@ pub mod file {
     pub const TASK: &str = "task";
     /// The right to start the task.
     pub const CLAIM: &str = "claim";
+    /// The container is about to be started.
+    pub const STARTING: &str = "starting";
     /// The program was started.
     pub const STARTED: &str = "started";
     /// The program ended.
@@ -65,6 +74,8 @@ const LARGEST: u64 = 64 << 20;
 pub struct Progress {
     /// Whether somebody took the right to start it.
     pub claimed: bool,
+    /// Whether its container may have been started.
+    pub starting: bool,
     /// It was started.
     pub started: Option<Started>,
     /// It ended.
@@ -117,9 +128,11 @@ impl Store {
     pub fn create(&self, tasks: &[(TaskId, Task)]) -> Result<(), Error> {
         let all = tasks.iter().try_for_each(|(id, task)| self.create_one(id, task));
         // All get their names first: then one commit of the file system's journal is enough for all.
-        let all = all
-            .and_then(|()| tasks.iter().try_for_each(|(id, _)| self.settle_one(id)))
-            .and_then(|()| self.settle());
+        let all = all.and_then(|()| {
+            let folders = tasks.iter().map(|(id, _)| self.folder(id));
+            let paths = folders.flat_map(|folder| [folder.join(file::TASK), folder]);
+            sync_all(&paths.chain([self.tasks()]).collect::<Vec<_>>())
+        });
         if all.is_err() {
             for (id, _) in tasks {
                 let _ = self.remove(id);
@@ -144,31 +157,47 @@ impl Store {
         written
     }
 
-    fn settle_one(&self, id: &TaskId) -> Result<(), Error> {
-        let folder = self.folder(id);
-        for path in [folder.join(file::TASK), folder] {
-            File::open(&path)
-                .and_then(|opened| opened.sync_all())
-                .map_err(Error::at("sync", &path))?;
-        }
-        Ok(())
+    /// Asks for tasks' ends, for good: they are never started from now on, by nobody. What fails for one holds up none
+    /// of the others.
+    pub fn stop(&self, stops: &[(TaskId, Stop)]) -> Result<(), Error> {
+        let write_one = |id: &TaskId, stop: &Stop| {
+            self.step("stop", id)?;
+            write(&self.folder(id), file::STOP, stop, Durability::Volatile)
+        };
+        self.write_all(file::STOP, stops, write_one)
     }
 
-    /// Asks for a task's end, for good: it is never started from now on, by nobody.
-    pub fn stop(&self, id: &TaskId, stop: &Stop) -> Result<(), Error> {
-        self.step("stop", id)?;
-        write(&self.folder(id), file::STOP, stop, Durability::Durable)
+    /// Writes a file for each of many tasks, and makes all of them last together.
+    fn write_all<T>(
+        &self,
+        name: &str,
+        all: &[(TaskId, T)],
+        write_one: impl Fn(&TaskId, &T) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut paths = Vec::with_capacity(all.len() * 2);
+        let mut failed = Ok(());
+        for (id, record) in all {
+            match write_one(id, record) {
+                Ok(()) => paths.extend([self.folder(id).join(name), self.folder(id)]),
+                Err(error) => failed = failed.and(Err(error)),
+            }
+        }
+        sync_all(&paths).and(failed)
     }
 
     /// What became of a task so far.
     pub fn progress(&self, id: &TaskId) -> Result<Progress, Error> {
         let folder = self.folder(id);
-        let claim = folder.join(file::CLAIM);
+        let is_there = |name| {
+            let path = folder.join(name);
+            path.try_exists().map_err(Error::at("look for", &path))
+        };
         Ok(Progress {
             // The end is read first: what was before it is there if it is.
             ended: lenient(&folder, file::ENDED)?,
             started: lenient(&folder, file::STARTED)?,
-            claimed: claim.try_exists().map_err(Error::at("look for", &claim))?,
+            starting: is_there(file::STARTING)?,
+            claimed: is_there(file::CLAIM)?,
         })
     }
 
@@ -176,6 +205,12 @@ impl Store {
     pub fn claim(&self, id: &TaskId, claim: &Claim) -> Result<bool, Error> {
         self.step("claim", id)?;
         create(&self.folder(id), file::CLAIM, claim)
+    }
+
+    /// Notes that a task's container is about to be started.
+    pub fn begin(&self, id: &TaskId, starting: &Starting) -> Result<(), Error> {
+        self.step("begin", id)?;
+        write(&self.folder(id), file::STARTING, starting, Durability::Durable)
     }
 
     /// Notes that a task was started which has no supervisor.
@@ -186,27 +221,51 @@ impl Store {
 
     /// Notes the end of a task whose supervisor cannot do it any more. An end that is there stays.
     pub fn end(&self, id: &TaskId, ended: &Ended) -> Result<Ended, Error> {
-        self.step("end", id)?;
-        let folder = self.folder(id);
-        match lenient(&folder, file::ENDED)? {
-            Some(there) => Ok(there),
-            None => write(&folder, file::ENDED, ended, Durability::Durable).map(|()| ended.clone()),
+        self.end_all(&[(id.clone(), ended.clone())])?;
+        Ok(lenient(&self.folder(id), file::ENDED)?.unwrap_or_else(|| ended.clone()))
+    }
+
+    /// As [`end`](Self::end), of many tasks together. What fails for one holds up none of the others.
+    pub fn end_all(&self, ends: &[(TaskId, Ended)]) -> Result<(), Error> {
+        let write_one = |id: &TaskId, ended: &Ended| {
+            self.step("end", id)?;
+            let folder = self.folder(id);
+            match lenient::<Ended>(&folder, file::ENDED)? {
+                Some(_) => Ok(()),
+                None => write(&folder, file::ENDED, ended, Durability::Volatile),
+            }
+        };
+        self.write_all(file::ENDED, ends, write_one)
+    }
+
+    /// Takes tasks back for good, which needs no room on the disk: they are not found again. Nothing may run of them.
+    /// Their files stay until they are [removed](Self::remove), or until the next start.
+    pub fn withdraw(&self, ids: &[TaskId]) -> Result<(), Error> {
+        let mut any = false;
+        for id in ids {
+            self.step("withdraw", id)?;
+            let folder = self.folder(id);
+            match fs::rename(&folder, self.gone(id)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => {
+                    renamed.map_err(Error::at("remove", &folder))?;
+                    any = true;
+                }
+            }
         }
+        if any { sync_all(&[self.tasks()]) } else { Ok(()) }
     }
 
     /// Removes a task's state. After a crash in between the rest goes at the next start.
     pub fn remove(&self, id: &TaskId) -> Result<(), Error> {
-        self.step("remove", id)?;
-        let folder = self.folder(id);
-        let gone = self.tasks().join(format!(".gone-{id}"));
-        match fs::rename(&folder, &gone) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            renamed => renamed.map_err(Error::at("remove", &folder))?,
-        }
-        self.settle()?;
+        self.withdraw(std::slice::from_ref(id))?;
         self.step("discard", id)?;
-        discard(&gone);
+        discard(&self.gone(id));
         Ok(())
+    }
+
+    fn gone(&self, id: &TaskId) -> PathBuf {
+        self.tasks().join(format!(".gone-{id}"))
     }
 
     /// Every task that is there, the oldest first. What cannot be read is set aside.
@@ -220,12 +279,6 @@ impl Store {
 
     fn damaged(&self) -> PathBuf {
         self.root.join("damaged")
-    }
-
-    fn settle(&self) -> Result<(), Error> {
-        let path = self.tasks();
-        let folder = atomic::open_folder(&path).map_err(Error::at("open", &path))?;
-        atomic::sync(folder).map_err(Error::at("sync", &path))
     }
 
     #[cfg(not(test))]
@@ -258,6 +311,10 @@ fn take(lock: &File, root: &Path, path: &Path) -> Result<(), Error> {
     }
 }
 
+fn sync_all(paths: &[PathBuf]) -> Result<(), Error> {
+    atomic::sync_all(paths).map_err(|(path, error)| Error::at("sync", &path)(error))
+}
+
 /// Writes a record into a task's folder.
 fn write<T: Serialize>(folder: &Path, name: &str, record: &T, durability: Durability) -> Result<(), Error> {
     put(folder, name, record, |folder, content| {
@@ -268,7 +325,7 @@ fn write<T: Serialize>(folder: &Path, name: &str, record: &T, durability: Durabi
 /// Writes a record into a task's folder unless it is there; says whether it was not.
 fn create<T: Serialize>(folder: &Path, name: &str, record: &T) -> Result<bool, Error> {
     put(folder, name, record, |folder, content| {
-        atomic::create(folder, name, content)
+        atomic::create(folder, name, content, Durability::Durable)
     })
 }
 

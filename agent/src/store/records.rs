@@ -20,6 +20,10 @@ pub struct Task {
     /// When it was accepted.
     #[serde(with = "micros")]
     pub created_at: Moment,
+    /// In which run of the machine it was to be started at once. In another one it is never started, so that its claim
+    /// need not survive the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
 }
 
 /// The right to start the task, taken once and for ever by whoever creates this file.
@@ -45,6 +49,15 @@ pub struct Identity {
     pub boot_id: String,
     /// Which PID namespace the number is from.
     pub pid_namespace: u64,
+}
+
+/// A container is about to be started, for the first time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Starting {
+    /// When.
+    #[serde(with = "micros")]
+    pub starting_at: Moment,
 }
 
 /// The task's program was started.

@@ -30,6 +30,7 @@ pub(super) fn load(store: &Store) -> Result<Vec<Stored>, Error> {
             log::warn!("`{}` is not a task's folder and is left alone", entry.path().display());
             continue;
         };
+        id.note();
         match one(store, &id) {
             Ok(Some(stored)) => found.push(stored),
             Ok(None) => set_aside(store, &id, "it has no `task` file"),
@@ -82,7 +83,7 @@ fn one(store: &Store, id: &TaskId) -> Result<Option<Stored>, Error> {
 fn set_aside(store: &Store, id: &TaskId, reason: &str) {
     let folder = store.folder(id);
     log::error!("task folder `{}` is set aside in `damaged`: {reason}", folder.display());
-    let _ = crate::supervise::channel::request_stop(&folder);
+    let _ = crate::supervise::channel::request_stop(&folder, false);
     let place = store.damaged();
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&place);
     let target = place.join(id.as_str());

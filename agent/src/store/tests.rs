@@ -11,6 +11,7 @@ fn task(name: &str) -> Task {
             ..Process::default()
         }),
         created_at: Moment(5),
+        boot_id: None,
     }
 }
 

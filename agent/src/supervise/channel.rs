@@ -28,12 +28,17 @@ pub fn make(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells the supervisor to look at the `stop` file. The answer says whether there is a supervisor.
-pub fn request_stop(folder: &Path) -> io::Result<bool> {
+/// The request to end a task, and the one to end a task whose result nobody needs.
+const STOP: &[u8] = b"s";
+const DELETE: &[u8] = b"d";
+
+/// Tells the supervisor that its task is to stop: how is in the `stop` file, if there was room for it. The answer says
+/// whether there is a supervisor.
+pub fn request_stop(folder: &Path, delete: bool) -> io::Result<bool> {
     let Some(pipe) = open_control(folder)? else {
         return Ok(false);
     };
-    match rustix::io::write(&pipe, b"s") {
+    match rustix::io::write(&pipe, if delete { DELETE } else { STOP }) {
         // A full pipe holds enough requests.
         Ok(_) | Err(Errno::AGAIN) => Ok(true),
         Err(Errno::PIPE) => Ok(false),
@@ -60,6 +65,15 @@ fn is_pipe(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Fifo
 }
 
+/// What an agent wants of a supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Request {
+    /// The task is to end.
+    Stop,
+    /// Nobody needs to know how it ended either.
+    Delete,
+}
+
 /// The supervisor's ends. As long as they are open the supervisor counts as alive.
 #[derive(Debug)]
 pub(super) struct Ends {
@@ -84,13 +98,19 @@ impl Ends {
         let _ = rustix::io::write(&self.events, b"!");
     }
 
-    /// Whether there was a request; forgets it.
-    pub(super) fn take_request(&self) -> bool {
+    /// Whether there is a request, which stays.
+    pub(super) fn has_request(&self) -> bool {
+        rustix::io::ioctl_fionread(&self.control).is_ok_and(|there| there > 0)
+    }
+
+    /// What was requested; forgets it.
+    pub(super) fn take_request(&self) -> Option<Request> {
         let mut buffer = [0; 16];
-        let mut requested = false;
-        while rustix::io::read(&self.control, &mut buffer).is_ok_and(|read| read > 0) {
-            requested = true;
+        let mut request = None;
+        while let Ok(read @ 1..) = rustix::io::read(&self.control, &mut buffer) {
+            let delete = buffer.iter().take(read).any(|byte| DELETE == [*byte]);
+            request = request.max(Some(if delete { Request::Delete } else { Request::Stop }));
         }
-        requested
+        request
     }
 }

@@ -5,6 +5,13 @@ use std::os::linux::fs::MetadataExt as _;
 
 use crate::store::records::Identity;
 
+/// Which run of the machine this is.
+#[must_use]
+pub fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
 impl Identity {
     /// The process with this number, if it is there.
     #[must_use]
@@ -12,10 +19,7 @@ impl Identity {
         Some(Self {
             pid,
             start_time: Stat::of(pid)?.start_time,
-            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")
-                .ok()?
-                .trim()
-                .to_owned(),
+            boot_id: boot_id()?,
             pid_namespace: fs::metadata("/proc/self/ns/pid").ok()?.st_ino(),
         })
     }
@@ -60,7 +64,27 @@ impl Stat {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_line_is_answered_and_no_name_confuses(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            name in proptest::collection::vec(any::<u8>(), 0..16),
+            parent: i32,
+            session: i32,
+            start_time: u64,
+        ) {
+            let _ = Stat::parse(&bytes);
+            let mut line = b"7 (".to_vec();
+            line.extend(name);
+            line.extend(format!(") S {parent} 1 {session}{} {start_time} 5 6\n", " 0".repeat(15)).into_bytes());
+            let stat = Stat::parse(&line).unwrap();
+            prop_assert_eq!((stat.parent, stat.session, stat.start_time, stat.ended), (parent, session, start_time, false));
+        }
+    }
 
     #[test]
     fn hostile_names_do_not_confuse() {

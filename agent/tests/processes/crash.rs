@@ -305,3 +305,172 @@ fn an_agent_that_ends_politely_leaves_its_tasks() {
     let agent = Agent::start(&place);
     agent.await_running("t");
 }
+
+/// The task record says in which run of the machine a task may be started without a claim on the disk, unless the task
+/// has to wait.
+#[test]
+fn only_what_is_started_at_once_is_bound_to_this_run_of_the_machine() {
+    let place = Place::new();
+    let agent = Agent::start_with(&place, &["--max-active-tasks=1"]);
+    agent.script("first", "exec sleep 1000");
+    agent.await_running("first");
+    agent.script("queued", "exit 0");
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    for folder in place.tasks() {
+        let task: Value = serde_json::from_slice(&fs::read(folder.join("task")).unwrap()).unwrap();
+        let expected = if task["name"] == "first" {
+            json!(boot_id.trim())
+        } else {
+            Value::Null
+        };
+        assert_eq!(task["bootId"], expected, "{task}");
+    }
+    // After a restart of the machine the one is lost, whatever is left of its claim, and the other one runs.
+    let running = children(agent.pid()).remove(0);
+    agent.kill();
+    kill(running, "KILL");
+    await_true("the supervisor's end", || !is_alive(running));
+    for folder in place.tasks() {
+        let task = fs::read_to_string(folder.join("task")).unwrap();
+        let _ = fs::remove_file(folder.join("claim"));
+        let _ = fs::remove_file(folder.join("started"));
+        fs::write(folder.join("task"), task.replace(boot_id.trim(), "of another run")).unwrap();
+    }
+    let agent = Agent::start(&place);
+    assert_eq!(agent.await_end("first")["reason"], "Lost");
+    assert_eq!(agent.await_end("queued")["reason"], "Succeeded");
+}
+
+#[test]
+fn the_agent_takes_the_descriptors_that_it_may_and_tasks_do_not() {
+    let place = Place::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 48; exec \"$0\" \"$@\"", program()]);
+    let agent = Agent::spawn(&place, command);
+    for one in 0..60 {
+        agent.script(&format!("t{one}"), "ulimit -Sn; exec sleep 1000");
+    }
+    agent.await_tasks(|tasks| {
+        let running = |task: &Value| task["processStatus"]["running"].is_object();
+        tasks.iter().all(running).then_some(())
+    });
+    await_true("the limit of a task", || agent.get("/tasks/t59/logs").text() == "48\n");
+}
+
+/// What a drain stops keeps its result, whenever it ends, and a task that only waits is as it was.
+#[test]
+fn a_drain_removes_nothing() {
+    let place = Place::new();
+    for round in 0..10 {
+        let mut agent = Agent::start_with(&place, &["--init", "--max-active-tasks=6"]);
+        let before = agent.get("/getTasks").json().as_array().unwrap().len();
+        for one in 0..6 {
+            agent.script(&format!("t{round}-{one}"), &format!("sleep 0.0{}", one + round));
+        }
+        kill(agent.pid(), "TERM");
+        await_some("the agent's end", || agent.child.try_wait().unwrap());
+        let agent = Agent::start(&place);
+        let tasks = agent.get("/getTasks").json();
+        assert_eq!(
+            tasks.as_array().unwrap().len(),
+            before + 6,
+            "{tasks:#}\n{}",
+            agent.log()
+        );
+        for one in 0..6 {
+            let ended = agent.await_end(&format!("t{round}-{one}"));
+            assert!(ended["reason"] == "Killed" || ended["reason"] == "Succeeded", "{ended}");
+        }
+        agent.kill();
+    }
+}
+
+/// Numbers that look random, from a seed that a failing test prints.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let seed = std::env::var("PODRUN_AGENT_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
+        Self(seed.unwrap_or_else(|| podrun_agent::protocol::Moment::now().0))
+    }
+
+    /// One below a limit: splitmix64.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
+
+/// Kills the agent at random moments while it removes, replaces and drains.
+#[test]
+fn what_was_asked_for_comes_true_though_the_agent_is_killed_at_random_moments() {
+    let place = Place::new();
+    let runs = place.path().join("runs");
+    fs::create_dir(&runs).unwrap();
+    let mut random = Random::new();
+    println!("PODRUN_AGENT_SEED={}", random.0);
+    let agent = Agent::start(&place);
+    agent.script("kept", "exit 7");
+    let kept = agent.await_end("kept");
+    agent.kill();
+    for round in 0..24 {
+        let script = |name: &str| format!("echo run >> {}; exec sleep 1000", runs.join(name).display());
+        let (old, new) = (script(&format!("old-{round}")), script(&format!("new-{round}")));
+        let mut agent = Agent::start_with(&place, &["--init", "--grace-period=2s"]);
+        agent.set(&[("kept", "exit 7"), ("t", &old)]);
+        await_true("the run", || runs.join(format!("old-{round}")).exists());
+        let what = random.below(3);
+        let set = json!([
+            {"name": "kept", "process": {"command": ["sh", "-c", "exit 7"]}},
+            {"name": "t", "process": {"command": ["sh", "-c", new]}},
+        ]);
+        let address = agent.address.clone();
+        let request = std::thread::spawn(move || match what {
+            0 => http::ask(&address, "DELETE", "/tasks/t", b""),
+            1 => http::ask(&address, "POST", "/setTasks", set.to_string().as_bytes()),
+            _ => http::ask(&address, "POST", "/drain", b""),
+        });
+        if what == 2 {
+            kill(agent.pid(), "TERM");
+        }
+        // From before the request until after the last end.
+        let moment = Instant::now() + Duration::from_micros(random.below(25_000));
+        await_true("the moment", || moment <= Instant::now());
+        let servers = children(agent.pid());
+        kill(agent.pid(), "KILL");
+        for server in servers {
+            let line = fs::read(format!("/proc/{server}/cmdline")).unwrap_or_default();
+            if !line.windows(9).any(|window| window == b"supervise") {
+                kill(server, "KILL");
+            }
+        }
+        let _ = agent.child.wait();
+        let done = request
+            .join()
+            .unwrap()
+            .is_ok_and(|answer| (200..300).contains(&answer.status));
+        let agent = Agent::start_with(&place, &["--grace-period=2s"]);
+        assert_eq!(agent.await_end("kept"), kept, "round {round}");
+        match (what, done) {
+            (0, true) => agent.await_gone("t"),
+            (1, true) => await_true("the new one", || runs.join(format!("new-{round}")).exists()),
+            (2, _) => {
+                let task = agent.await_task("t", |_| true);
+                assert!(task["deletionTimestamp"].is_null(), "{task}");
+            }
+            _ => {}
+        }
+        agent.set(&[("kept", "exit 7")]);
+        agent.await_gone("t");
+        for name in [format!("old-{round}"), format!("new-{round}")] {
+            let count = read(&runs.join(&name)).lines().count();
+            assert!(count <= 1, "{name} ran {count} times");
+        }
+        agent.kill();
+    }
+}

@@ -1,10 +1,14 @@
 //! How tasks are ended: politely, in time, and with their whole family.
 
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::agent::{Agent, Place, await_pid, await_true, is_alive};
+use super::agent::{Agent, Place, await_pid, await_some, await_true, is_alive, kill};
 
 #[test]
 fn daemons_that_left_the_group_go_too() {
@@ -53,7 +57,7 @@ fn a_task_that_traps_term_and_exits_0_is_reported_0() {
     agent.script("killed", "exec sleep 1000");
     await_pid(&ready);
     agent.await_running("killed");
-    super::agent::kill(agent.pid(), "TERM");
+    kill(agent.pid(), "TERM");
     let mut agent = agent;
     assert!(agent.child.wait().unwrap().success(), "{}", agent.log());
     let agent = Agent::start(&place);
@@ -150,4 +154,114 @@ fn a_forking_task_does_not_outrun_its_end() {
         };
         !super::agent::processes().iter().any(marked)
     });
+}
+
+/// A disk of its own that can be filled.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn at(path: &Path) -> Self {
+        fs::create_dir(path).unwrap();
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=1M", "none"]).arg(path).status();
+        assert!(mounted.unwrap().success());
+        Self(path.to_owned())
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+
+    fn fill(&self) {
+        let mut filler = fs::File::create(self.filler()).unwrap();
+        while filler.write_all(&[0; 512]).is_ok() {}
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_nobody_alive_and_can_be_freed() {
+    let place = Place::new();
+    let disk = Disk::at(&place.data());
+    let agent = Agent::start_with(&place, &["--grace-period=300ms"]);
+    let file = |name: &str| place.path().join(name);
+    agent.script("done", "exit 1");
+    agent.await_end("done");
+    let deaf = |name: &str| {
+        format!(
+            "trap '' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+            file(name).display()
+        )
+    };
+    agent.script("deaf", &deaf("deaf"));
+    // Its program ends at TERM, and what it started does not.
+    let late = format!(
+        "({}) & exec sleep 1000",
+        deaf("late").replace("$$", "$(exec sh -c 'echo $PPID')")
+    );
+    agent.create("late", json!({"command": ["sh", "-c", late], "timeoutSeconds": 1}));
+    let (deaf, late) = (await_pid(&file("deaf")), await_pid(&file("late")));
+    disk.fill();
+    agent.delete("deaf");
+    agent.await_gone("deaf");
+    assert!(!is_alive(deaf));
+    await_true("the end of what the late one left", || !is_alive(late));
+    agent.delete("done");
+    agent.await_gone("done");
+    fs::remove_file(disk.filler()).unwrap();
+    assert_eq!(agent.await_end("late")["reason"], "TaskTimeout");
+}
+
+#[test]
+fn one_task_that_a_full_disk_breaks_does_not_stop_a_start() {
+    let place = Place::new();
+    let disk = Disk::at(&place.data());
+    let agent = Agent::start(&place);
+    agent.script("t", "exec sleep 1000");
+    agent.await_running("t");
+    let supervisor = super::agent::children(agent.pid()).remove(0);
+    agent.kill();
+    kill(supervisor, "KILL");
+    await_true("the end of the supervisor", || !is_alive(supervisor));
+    disk.fill();
+    let agent = Agent::start(&place);
+    assert_eq!(agent.await_end("t")["reason"], "Lost");
+    agent.delete("t");
+    agent.await_gone("t");
+}
+
+#[test]
+fn whoever_floods_the_output_does_not_hold_up_the_end() {
+    let place = Place::new();
+    let agent = Agent::start(&place);
+    agent.script("t", "yes & yes & exit 3");
+    assert_eq!(agent.await_end("t")["exitCode"], 3);
+    agent.delete("t");
+    agent.await_gone("t");
+}
+
+#[test]
+fn the_agent_is_not_ready_while_it_stops_its_tasks() {
+    let place = Place::new();
+    let mut agent = Agent::start_with(&place, &["--init"]);
+    let (ready, gate) = (place.path().join("ready"), place.path().join("gate"));
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!(
+        "trap 'read line < {}; exit 0' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+        gate.display(),
+        ready.display()
+    );
+    agent.script("t", &script);
+    await_pid(&ready);
+    kill(agent.pid(), "TERM");
+    await_true("not ready", || agent.get("/ready").status == 503);
+    assert_eq!(agent.get("/health").status, 200);
+    fs::write(&gate, "go\n").unwrap();
+    let status = await_some("the end", || agent.child.try_wait().unwrap());
+    assert!(status.success(), "{}", agent.log());
 }

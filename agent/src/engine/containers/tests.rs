@@ -25,8 +25,23 @@ struct Node {
     starts: usize,
     /// How many questions are not answered.
     deaf: usize,
+    /// How many requests are refused with an error of the runtime's own, questions and stops.
+    confused: usize,
+    /// Whether somebody waits for an image, or for a start.
+    pulling: bool,
+    starting: bool,
+    /// Whether images come.
+    pulls: Pulls,
     /// What becomes of a start.
     start: Start,
+}
+
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Pulls {
+    #[default]
+    Works,
+    Refused,
+    Never,
 }
 
 #[derive(Default, Clone, Copy, PartialEq)]
@@ -35,6 +50,18 @@ enum Start {
     Works,
     Refused,
     Never,
+    /// It is refused, because an earlier one had success.
+    Late,
+}
+
+impl Node {
+    fn confused(&mut self) -> Result<(), Trouble> {
+        if self.confused == 0 {
+            return Ok(());
+        }
+        self.confused -= 1;
+        Err(Trouble::Refused("an error of the runtime's own".into()))
+    }
 }
 
 impl Fake {
@@ -82,26 +109,52 @@ impl Containers for Fake {
                 node.deaf -= 1;
                 return Err(Trouble::Unavailable("deaf".into()));
             }
+            node.confused()?;
             Ok(node.containers.get(&task.id).cloned().unwrap_or(Found::Absent))
         });
         Box::pin(async { found })
     }
 
+    fn prepare<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, ()> {
+        Box::pin(async {
+            let pulls = self.state.borrow().pulls;
+            match pulls {
+                Pulls::Works => {
+                    self.change(|node| {
+                        node.containers.entry(task.id.clone()).or_insert(Found::Created);
+                    });
+                    Ok(())
+                }
+                Pulls::Refused => Err(Trouble::Refused("no such image".into())),
+                Pulls::Never => {
+                    self.change(|node| node.pulling = true);
+                    std::future::pending().await
+                }
+            }
+        })
+    }
+
     fn start<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Moment> {
         Box::pin(async {
             let start = self.state.borrow().start;
+            let begin = |node: &mut Node| {
+                node.starts += 1;
+                let running = Found::Running { started_at: START };
+                node.containers.insert(task.id.clone(), running);
+            };
             match start {
-                Start::Works => self.change(|node| {
-                    node.starts += 1;
-                    let running = Found::Running { started_at: START };
-                    node.containers.insert(task.id.clone(), running);
+                Start::Works => {
+                    self.change(begin);
                     Ok(START)
-                }),
-                Start::Refused => Err(Trouble::Refused("no such image".into())),
+                }
+                Start::Refused => Err(Trouble::Refused("no such program".into())),
                 Start::Never => {
-                    // Half of it is done already.
-                    self.change(|node| node.containers.insert(task.id.clone(), Found::Created));
+                    self.change(|node| node.starting = true);
                     std::future::pending().await
+                }
+                Start::Late => {
+                    self.change(begin);
+                    Err(Trouble::Refused("container is already in starting state".into()))
                 }
             }
         })
@@ -122,6 +175,7 @@ impl Containers for Fake {
 
     fn stop<'a>(&'a self, _task: &'a ContainerTask, _grace: Duration) -> Pending<'a, ()> {
         Box::pin(async {
+            self.change(Node::confused)?;
             self.end(143, Moment::now());
             Ok(())
         })
@@ -157,6 +211,7 @@ impl Life {
             log_limit: 1 << 10,
             reconcile_interval: Duration::from_millis(10),
             main_container: None,
+            boot_id: None,
         };
         let containers: Arc<dyn Containers> = Arc::<Fake>::clone(fake);
         let started = Engine::start(Store::open(place).unwrap(), settings, Some(containers));
@@ -255,16 +310,21 @@ fn a_deleted_one_is_stopped_and_removed() {
 
 #[test]
 fn another_agent_goes_on_with_it_wherever_the_first_one_was_killed() {
-    // There, not there, made and not started: while the claim is taken and the start not noted.
-    for found in [None, Some(Found::Created), Some(Found::Running { started_at: START })] {
+    // While its image is pulled: there, not there. While it is started: made, or running although that was not noted.
+    for (pulls, found) in [
+        (Pulls::Never, None),
+        (Pulls::Never, Some(Found::Created)),
+        (Pulls::Works, Some(Found::Created)),
+        (Pulls::Works, Some(Found::Running { started_at: START })),
+    ] {
         let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
-        fake.change(|node| node.start = Start::Never);
+        fake.change(|node| (node.pulls, node.start) = (pulls, Start::Never));
         let life = Life::begin(place.path(), &fake);
         let id = life.create(None);
-        life.sees(&fake, |node| !node.containers.is_empty());
+        life.sees(&fake, |node| node.pulling || node.starting);
         drop(life);
         fake.change(|node| {
-            node.start = Start::Works;
+            (node.pulls, node.start) = (Pulls::Works, Start::Works);
             node.containers.clear();
             node.containers.extend(found.clone().map(|found| (id, found)));
         });
@@ -346,15 +406,74 @@ fn one_that_is_gone_is_lost_and_not_run_again() {
 }
 
 #[test]
+fn one_that_is_gone_before_its_start_was_noted_is_lost_and_not_run_again() {
+    let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+    fake.change(|node| node.start = Start::Never);
+    let life = Life::begin(place.path(), &fake);
+    life.create(None);
+    life.sees(&fake, |node| node.starting);
+    drop(life);
+    fake.change(|node| {
+        node.start = Start::Works;
+        node.containers.clear();
+    });
+    let life = Life::begin(place.path(), &fake);
+    assert_eq!(life.end().reason, Reason::Lost);
+    assert_eq!(fake.state.borrow().starts, 0);
+}
+
+#[test]
+fn a_start_that_is_refused_because_an_earlier_one_had_success_has_not_failed() {
+    let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+    fake.change(|node| node.start = Start::Late);
+    let life = Life::begin(place.path(), &fake);
+    life.create(None);
+    life.running();
+    fake.end(0, Moment::now());
+    assert_eq!(life.end().reason, Reason::Succeeded);
+}
+
+#[test]
+fn a_stop_that_the_runtime_refuses_is_tried_again() {
+    let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+    let life = Life::begin(place.path(), &fake);
+    life.create(None);
+    life.running();
+    fake.change(|node| node.confused = 2);
+    life.runtime.block_on(life.engine.delete(name())).unwrap();
+    life.until(|state| state.is_none());
+    assert!(fake.is_empty());
+}
+
+#[test]
+fn one_that_was_stopped_before_it_was_claimed_ends() {
+    let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+    // It is not claimed because the agent has no container mode.
+    let life = Life::begin(place.path(), &fake);
+    let id = life.create(None);
+    drop(life);
+    let folder = place.path().join("tasks").join(id.as_str());
+    let _ = std::fs::remove_file(folder.join("claim"));
+    std::fs::write(
+        folder.join("stop"),
+        "{\"requestedAt\":1,\"graceMs\":0,\"delete\":false}",
+    )
+    .unwrap();
+    let life = Life::begin(place.path(), &fake);
+    assert_eq!(life.end().reason, Reason::Killed);
+    assert_eq!(fake.state.borrow().starts, 0);
+}
+
+#[test]
 fn a_runtime_that_does_not_answer_does_not_make_a_running_task_wait() {
     let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
     let life = Life::begin(place.path(), &fake);
     life.create(None);
     life.running();
     drop(life);
-    fake.change(|node| node.deaf = 3);
+    fake.change(|node| (node.deaf, node.confused) = (2, 2));
     let life = Life::begin(place.path(), &fake);
-    life.sees(&fake, |node| node.deaf == 0);
+    life.sees(&fake, |node| node.deaf == 0 && node.confused == 0);
     let state = life.engine.table().named(&name()).unwrap().state();
     assert!(matches!(state, State::Running(_)), "{state:?}");
     fake.end(0, Moment::now());
@@ -373,13 +492,19 @@ fn a_runtime_that_does_not_answer_yet_is_asked_again() {
 
 #[test]
 fn what_is_refused_has_failed_and_says_why() {
-    let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
-    fake.change(|node| node.start = Start::Refused);
-    let life = Life::begin(place.path(), &fake);
-    life.create(None);
-    let end = life.end();
-    assert_eq!((end.reason, end.exit_code), (Reason::StartFailed, 126));
-    assert_eq!(end.message.as_deref(), Some("no such image"));
+    for (pulls, start, message) in [
+        (Pulls::Refused, Start::Works, "no such image"),
+        (Pulls::Works, Start::Refused, "no such program"),
+    ] {
+        let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+        fake.change(|node| (node.pulls, node.start) = (pulls, start));
+        let life = Life::begin(place.path(), &fake);
+        life.create(None);
+        let end = life.end();
+        assert_eq!((end.reason, end.exit_code), (Reason::StartFailed, 126));
+        assert_eq!(end.message.as_deref(), Some(message));
+        life.sees(&fake, |node| node.containers.is_empty());
+    }
 }
 
 #[test]
@@ -388,7 +513,7 @@ fn one_that_is_stopped_while_it_starts_leaves_nothing() {
     fake.change(|node| node.start = Start::Never);
     let life = Life::begin(place.path(), &fake);
     life.create(None);
-    life.sees(&fake, |node| !node.containers.is_empty());
+    life.sees(&fake, |node| node.starting);
     life.runtime.block_on(life.engine.delete(name())).unwrap();
     life.until(|state| state.is_none());
     assert!(fake.is_empty());

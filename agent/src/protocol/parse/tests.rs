@@ -150,6 +150,64 @@ proptest! {
             prop_assert_eq!(serde_json::from_str::<Spec>(&stored).unwrap(), desired.spec);
         }
     }
+
+    #[test]
+    fn what_is_valid_is_accepted_as_it_is_and_comes_back_from_the_disk(process in valid_process(), nested: bool, field in broken_field()) {
+        let body = |process: &serde_json::Value| match nested {
+            true => serde_json::json!({"name": "t", "spec": {"process": process}}).to_string(),
+            false => serde_json::json!({"name": "t", "process": process}).to_string(),
+        };
+        let Spec::Process(accepted) = task(body(&process).as_bytes()).unwrap().spec else { panic!("not a process") };
+        let words: Vec<_> = accepted.arguments().collect();
+        let sent = ["command", "args"].into_iter().flat_map(|list| process[list].as_array().unwrap());
+        prop_assert_eq!(words, sent.map(|word| word.as_str().unwrap()).collect::<Vec<_>>());
+        prop_assert_eq!(accepted.env.len(), process["env"].as_array().unwrap().len());
+        let stored = serde_json::to_string(&Spec::Process(accepted.clone())).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Spec>(&stored).unwrap(), Spec::Process(accepted));
+        // One field that cannot be refuses it.
+        let mut broken = process;
+        broken[field.0] = field.1;
+        prop_assert!(task(body(&broken).as_bytes()).is_err());
+    }
+}
+
+/// A process that is accepted.
+fn valid_process() -> impl Strategy<Value = serde_json::Value> {
+    let words = |least: usize| proptest::collection::vec("[^\\x00]{1,8}", least..4);
+    let variables = proptest::collection::vec(("[^=\\x00]{1,6}", "[^\\x00]{0,6}"), 0..3);
+    let parts = (
+        words(1),
+        words(0),
+        variables,
+        0..=LONGEST,
+        proptest::option::of("/[a-z]{0,4}"),
+    );
+    parts.prop_map(|(command, args, variables, timeout, folder)| {
+        let env: Vec<_> = variables
+            .into_iter()
+            .map(|(name, value)| serde_json::json!({"name": name, "value": value}))
+            .collect();
+        serde_json::json!({
+            "command": command, "args": args, "env": env, "timeoutSeconds": timeout, "workingDir": folder,
+        })
+    })
+}
+
+/// A field of a process, and a value that it cannot have.
+fn broken_field() -> impl Strategy<Value = (&'static str, serde_json::Value)> {
+    proptest::sample::select(vec![
+        ("command", serde_json::json!([])),
+        ("command", serde_json::json!(["a\0"])),
+        ("command", serde_json::json!("sh")),
+        ("args", serde_json::json!([5])),
+        ("args", serde_json::json!(["\0"])),
+        ("env", serde_json::json!([{"name": "A=B"}])),
+        ("env", serde_json::json!([{"value": "x"}])),
+        ("env", serde_json::json!({"A": "B"})),
+        ("timeoutSeconds", serde_json::json!(-1)),
+        ("timeoutSeconds", serde_json::json!(LONGEST + 1)),
+        ("workingDir", serde_json::json!("/a\0")),
+    ])
 }
 
 /// Objects that look like tasks, with anything at all in their fields.
