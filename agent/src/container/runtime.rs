@@ -555,7 +555,10 @@ fn exit(status: &ContainerStatus) -> Result<Exit, String> {
     };
     Ok(Exit {
         exit_code: status.exit_code,
-        started_at: Some(status.started_at).filter(|at| *at > 0).map(moment),
+        // The runtime notes the start when it knows of it, which can be after a short program has ended.
+        started_at: Some(status.started_at.min(status.finished_at))
+            .filter(|at| *at > 0)
+            .map(moment),
         finished_at: moment(status.finished_at),
         message,
     })
@@ -598,6 +601,11 @@ mod tests {
         ] {
             assert_eq!(exit(&status).unwrap(), expected(status.exit_code, message));
         }
+        let at_once = ContainerStatus {
+            started_at: 3_000_000,
+            ..ended(0, "Completed", "")
+        };
+        assert_eq!(exit(&at_once).unwrap().started_at, Some(Moment(2000)));
         let killed = exit(&ended(137, "OOMKilled", "")).unwrap().message.unwrap();
         assert!(killed.starts_with("OOMKilled: "), "{killed}");
         assert!(matches!(exit(&ended(128, "StartError", "no such file")), Err(message) if message == "no such file"));
