@@ -13,7 +13,7 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 pub struct TaskId(String);
 
 impl TaskId {
-    /// A new one, greater than all others that this process made or [has seen](Self::note).
+    /// A new one, greater than all others that this process made or found.
     #[must_use]
     pub fn new() -> Self {
         let now = Moment::now().0;
