@@ -19,7 +19,7 @@ use serde_json::json;
 
 use self::model::OutputDeclaration;
 pub(crate) use self::tasks::Effective;
-use self::tasks::Reader;
+use self::tasks::{Reader, Unread};
 use self::values::{Ids, pairs};
 use crate::defaults::{self, Origin, PluginDefault};
 use crate::document::typed;
@@ -76,7 +76,7 @@ pub(crate) fn read_with(
         defaults: &defaults,
         ids: Ids::default(),
         problems,
-        unread: Vec::new(),
+        unread: Unread::default(),
         effective: Vec::new(),
     };
     let tasks = reader.list(items(&node, "tasks"));

@@ -1,13 +1,13 @@
 //! Checks the expressions of a flow: whether each name can be known when its text is rendered.
 
 use super::model::{Body, Flow, Kind, Step};
+use super::tasks::Unread;
 use super::values::texts_below;
 use crate::document::{Node, Problem};
 use crate::expression::{Known, Renderer, Text};
 
-/// Every mistake in an expression of the flow. `inputs` are declared, be it with mistakes; `unread` are tasks with
-/// mistakes: what refers to them is none.
-pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &[String], renderer: &Renderer) -> Vec<Problem> {
+/// Every mistake in an expression of the flow. `inputs` are declared, be it with mistakes.
+pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &Unread, renderer: &Renderer) -> Vec<Problem> {
     let inputs: Vec<String> = inputs.iter().filter_map(|input| input.get("id")?.text()).collect();
     let mut names = Names {
         renderer,
@@ -22,7 +22,7 @@ pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &[String], renderer: &
         each: false,
         parents: false,
         errors: false,
-        ended: unread.to_vec(),
+        ended: unread.ids.clone(),
         problems: Vec::new(),
     };
     // A default may use the inputs before it.
@@ -49,7 +49,18 @@ pub(super) fn check(flow: &Flow, inputs: &[Node], unread: &[String], renderer: &
     for output in &flow.outputs {
         names.text(&output.value);
     }
-    names.problems
+    // Where a task that could not be read stands in the flow is not known: whatever there is somewhere may be used.
+    let mut elsewhere = std::mem::take(&mut names.problems);
+    names.anywhere(flow, |names| unread.texts.iter().for_each(|text| names.text(text)));
+    let mut said: Vec<_> = elsewhere.iter().map(|problem| problem.place().clone()).collect();
+    for problem in names.problems {
+        // A task inside of another one is among the texts of both.
+        if !said.contains(problem.place()) {
+            said.push(problem.place().clone());
+            elsewhere.push(problem);
+        }
+    }
+    elsewhere
 }
 
 struct Names<'a> {

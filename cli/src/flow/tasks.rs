@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::model::{Body, Code, Delay, GkeCluster, GoogleAuth, Kind, Retry, Step, Values};
-use super::values::{Ids, one_or_many, owner};
+use super::values::{Ids, one_or_many, owner, texts_below};
 use crate::defaults::{self, PluginDefault};
 use crate::document::typed::{self, named, text_of};
 use crate::document::{Node, Problem, Value};
@@ -19,8 +19,7 @@ pub(super) struct Reader<'a> {
     pub(super) defaults: &'a [PluginDefault],
     pub(super) ids: Ids,
     pub(super) problems: Vec<Problem>,
-    /// Ids of tasks that could not be read. What refers to them is no mistake of its own.
-    pub(super) unread: Vec<String>,
+    pub(super) unread: Unread,
     /// Every task with its defaults, in the order of the file.
     pub(super) effective: Vec<Effective>,
 }
@@ -32,6 +31,34 @@ pub(crate) struct Effective {
     /// The name of today of the task's type.
     pub(crate) kind: &'static str,
     pub(crate) node: Node,
+}
+
+/// Of the tasks that could not be read.
+#[derive(Default)]
+pub(super) struct Unread {
+    /// What refers to them is no mistake of its own.
+    pub(super) ids: Vec<String>,
+    /// What they say, as far as expressions may be in it.
+    pub(super) texts: Vec<Text>,
+}
+
+/// Properties without expressions.
+const PLAIN: [&str; 3] = ["id", "type", "description"];
+
+/// What a task says that may have expressions of the flow's own in it. Those of a provider of tokens are about its answer.
+fn texts(node: &Node, owner: &str) -> Vec<Text> {
+    let (mut all, mut others) = (Vec::new(), Vec::new());
+    for (key, value) in node.entries() {
+        if !PLAIN.contains(&key.name.as_str()) {
+            texts_below(value, &named(&key.name, owner), &mut all);
+        }
+    }
+    let config = node.get("taskRunner").and_then(|runner| runner.get("config"));
+    if let Some(provider) = config.and_then(|config| config.get("oauthTokenProvider")) {
+        texts_below(provider, "", &mut others);
+    }
+    all.retain(|text| others.iter().all(|other| other.place != text.place));
+    all
 }
 
 /// Properties that hold tasks.
@@ -69,7 +96,11 @@ impl Reader<'_> {
             }
         };
         if step.is_none() {
-            self.unread.extend(node.get("id").and_then(Node::text));
+            self.unread.ids.extend(node.get("id").and_then(Node::text));
+            // Nobody knows what expressions mean to a type that nobody knows.
+            self.unread
+                .texts
+                .extend(effective.iter().flat_map(|node| texts(node, &owner)));
         }
         step
     }
@@ -124,7 +155,7 @@ impl Reader<'_> {
         for list in lists.chain(cases.iter().map(|(_, list)| list)) {
             if let Value::List(nodes) = &list.value {
                 let read = self.list(nodes);
-                self.unread.extend(ids(&read));
+                self.unread.ids.extend(ids(&read));
             }
         }
     }
