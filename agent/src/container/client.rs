@@ -12,7 +12,7 @@ use prost::Message;
 use tokio::net::UnixStream;
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::{Error, cri};
@@ -25,6 +25,10 @@ const LARGEST: usize = 16 << 20;
 
 const RUNTIME: &str = "/runtime.v1.RuntimeService/";
 const IMAGES: &str = "/runtime.v1.ImageService/";
+const EVENTS: &str = "/containerd.services.events.v1.Events/";
+
+/// Which of containerd's events are asked for.
+const ENDS: &str = r#"namespace=="k8s.io",topic=="/tasks/exit""#;
 
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]
@@ -186,20 +190,25 @@ impl Client {
         unless_gone(removed)
     }
 
+    /// The ends of containers on this node, as they come. containerd tells them, other runtimes may not; the interface's
+    /// own events are not for this, since whoever is slow to read those holds up the runtime. Answers with the first end.
+    pub(super) async fn ends(&self) -> Result<Ends, Failure> {
+        let method = "Subscribe";
+        let (mut grpc, path) = self.method(EVENTS, method).await?;
+        let question = Request::new(cri::SubscribeRequest {
+            filters: vec![ENDS.to_owned()],
+        });
+        let answer = grpc.server_streaming(question, path, ProstCodec::<_, cri::Envelope>::default());
+        let answer = answer.await.map_err(|status| failure(method, &status))?;
+        Ok(Ends(answer.into_inner()))
+    }
+
     async fn call<Q, A>(&self, service: &str, method: &str, question: Q, limit: Option<Duration>) -> Result<A, Failure>
     where
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        let failure = |status: &Status| Failure {
-            code: status.code(),
-            message: format!("container runtime, {method}: {}", causes(status)),
-        };
-        let path = PathAndQuery::try_from(format!("{service}{method}"))
-            .map_err(|error| failure(&Status::internal(error.to_string())))?;
-        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(LARGEST);
-        let ready = grpc.ready().await;
-        ready.map_err(|error| failure(&Status::from_error(error.into())))?;
+        let (mut grpc, path) = self.method(service, method).await?;
         let mut request = Request::new(question);
         if let Some(limit) = limit {
             request.set_timeout(limit);
@@ -211,7 +220,61 @@ impl Client {
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))),
             None => answer.await,
         };
-        answer.map(Response::into_inner).map_err(|status| failure(&status))
+        answer
+            .map(Response::into_inner)
+            .map_err(|status| failure(method, &status))
+    }
+
+    async fn method(&self, service: &str, method: &str) -> Result<(Grpc<Channel>, PathAndQuery), Failure> {
+        let path = PathAndQuery::try_from(format!("{service}{method}"))
+            .map_err(|error| failure(method, &Status::internal(error.to_string())))?;
+        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(LARGEST);
+        let ready = grpc.ready().await;
+        ready.map_err(|error| failure(method, &Status::from_error(error.into())))?;
+        Ok((grpc, path))
+    }
+}
+
+/// A container's end, before the runtime has cleaned up after it and shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) exit_code: i32,
+    /// In nanoseconds, as the runtime shows it later.
+    pub(super) finished_at: i64,
+}
+
+/// A stream of ends.
+#[derive(Debug)]
+pub(super) struct Ends(Streaming<cri::Envelope>);
+
+impl Ends {
+    /// The id of the next container that ended, and how. Nothing means that no more are told. Can be dropped and called
+    /// again.
+    pub(super) async fn next(&mut self) -> Option<(String, End)> {
+        while let Ok(Some(envelope)) = self.0.message().await {
+            if let Some(end) = end(&envelope.event.unwrap_or_default().value) {
+                return Some(end);
+            }
+        }
+        None
+    }
+}
+
+/// What an event says, if it is about the first process of a container.
+fn end(event: &[u8]) -> Option<(String, End)> {
+    let exit = cri::TaskExit::decode(event).ok()?;
+    let at = exit.exited_at?;
+    let end = End {
+        exit_code: i32::try_from(exit.exit_status).ok()?,
+        finished_at: at.seconds.checked_mul(1_000_000_000)?.checked_add(at.nanos.into())?,
+    };
+    (exit.id == exit.container_id).then_some((exit.container_id, end))
+}
+
+fn failure(method: &str, status: &Status) -> Failure {
+    Failure {
+        code: status.code(),
+        message: format!("container runtime, {method}: {}", causes(status)),
     }
 }
 
@@ -239,4 +302,29 @@ fn causes(status: &Status) -> String {
         text = format!("{text}: {cause}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_process_of_a_container_is_its_end() {
+        let event = |id: &str, exited_at| {
+            let exit = cri::TaskExit {
+                container_id: "c".into(),
+                id: id.into(),
+                exit_status: 7,
+                exited_at,
+            };
+            end(&exit.encode_to_vec())
+        };
+        let at = |seconds, nanos| Some(cri::Timestamp { seconds, nanos });
+        let (id, told) = event("c", at(2, 3)).unwrap();
+        assert_eq!((id.as_str(), told.exit_code, told.finished_at), ("c", 7, 2_000_000_003));
+        assert_eq!(event("probe", at(2, 3)), None, "a process that was added");
+        assert_eq!(event("c", None), None);
+        assert_eq!(event("c", at(i64::MAX, 0)), None);
+        assert_eq!(end(b"no event"), None);
+    }
 }

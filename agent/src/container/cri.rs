@@ -423,3 +423,45 @@ pub(super) struct RemoveContainerRequest {
 /// An answer that says nothing beyond that it was done.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Done {}
+
+/// What containerd tells beyond the interface: `events.proto` and `task.proto` in github.com/containerd/containerd/api
+/// (Apache-2.0).
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct SubscribeRequest {
+    /// What is told meets one of them.
+    #[prost(string, repeated, tag = "1")]
+    pub(super) filters: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Envelope {
+    #[prost(message, optional, tag = "4")]
+    pub(super) event: Option<Any>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Any {
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) value: Vec<u8>,
+}
+
+/// A process of a container has ended: the first one if `id` is the container's.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TaskExit {
+    #[prost(string, tag = "1")]
+    pub(super) container_id: String,
+    #[prost(string, tag = "2")]
+    pub(super) id: String,
+    #[prost(uint32, tag = "4")]
+    pub(super) exit_status: u32,
+    #[prost(message, optional, tag = "5")]
+    pub(super) exited_at: Option<Timestamp>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Timestamp {
+    #[prost(int64, tag = "1")]
+    pub(super) seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub(super) nanos: i32,
+}

@@ -4,7 +4,9 @@
 //! found again after any restart: the engine asks [`Containers::find`] before it starts anything a second time.
 
 mod client;
+mod closed;
 mod cri;
+mod ends;
 mod log;
 mod output;
 mod pod;

@@ -4,24 +4,30 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tonic::Code;
 
-use super::client::{Client, Failure};
+use super::client::{Client, End, Failure};
+use super::closed::Closed;
 use super::cri::{Container, ContainerState, ContainerStatus, Mount};
+use super::ends::{Seen, Watcher};
 use super::output::Collector;
 use super::pod::{self, Pod};
 use super::{ContainerTask, Containers, Error, Exit, Found, Pending, spec, volumes};
 use crate::protocol::Moment;
 use crate::store::TaskId;
 
-/// How often the runtime is asked what became of the containers, all at once, and how often logs are looked at.
+/// How often logs are looked at.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long nothing may come any more before the log of a container that has ended is complete: the runtime may still
-/// be writing the last lines.
-const SETTLING: Duration = Duration::from_millis(25);
+/// How long nothing may come any more before the log of a container that has ended is complete, if it was not seen to be
+/// closed: the runtime may still be writing the last lines.
+const SETTLING: Duration = Duration::from_millis(50);
+
+/// How often it is looked at until then.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// How often an image is asked for, and a container that may be there already from an earlier request.
 const TRIES: u32 = 3;
@@ -79,14 +85,11 @@ struct Inner {
     data_dir: PathBuf,
     /// Volumes by the names that the agent was told.
     named: BTreeMap<String, Mount>,
-    /// What the runtime said last, for everybody who waits.
-    listing: tokio::sync::Mutex<Option<(Instant, Arc<Listing>)>>,
+    watcher: Arc<Watcher>,
+    closed: Arc<Closed>,
     /// Held by whoever makes, starts or removes the container of a task.
     locks: Mutex<HashMap<TaskId, Arc<tokio::sync::Mutex<()>>>>,
 }
-
-/// The containers of this agent's tasks.
-type Listing = HashMap<String, Container>;
 
 impl Runtime {
     /// Connects to the runtime and finds this pod at it. `named` says where volumes are mounted in this container.
@@ -131,11 +134,12 @@ impl Runtime {
             version.runtime_version
         );
         Ok(Self(Arc::new(Inner {
+            watcher: Watcher::start(client.clone(), spec::labels_of_all(&pod)),
+            closed: Arc::new(Closed::new()),
             client,
             pod,
             data_dir,
             named,
-            listing: tokio::sync::Mutex::default(),
             locks: Mutex::default(),
         })))
     }
@@ -173,6 +177,8 @@ impl Containers for Runtime {
 
     fn start<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, Moment> {
         Box::pin(async move {
+            // A short program's log is closed before anybody waits.
+            self.0.closed.watch(&task.folder);
             let id = task.id.clone();
             self.0
                 .alone(&task.id, |inner| async move { inner.start(&id).await })
@@ -371,52 +377,41 @@ impl Inner {
     }
 
     async fn wait(&self, task: &ContainerTask) -> Result<Option<Exit>, Error> {
-        let mut output = Output::new(task);
+        let mut waiter = self.watcher.wait();
+        let mut output = Output::new(task, &self.closed);
         let mut trouble = Trouble::default();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            match self.look(&task.id).await {
-                Ok(None) => {
-                    output.finish().await;
-                    return Ok(None);
-                }
-                Ok(Some(container)) if container.state == ContainerState::Exited as i32 => {
-                    match self.client.status(&container.id).await {
-                        Ok(status) => {
-                            output.finish().await;
-                            return exit(&status).map(Some).map_err(Error::Refused);
-                        }
-                        // It is gone just now: the next look says so.
-                        Err(failure) if failure.code == Code::NotFound => {}
-                        Err(failure) => trouble.note(&failure).await,
-                    }
-                }
-                Ok(Some(_)) => {
-                    trouble.over();
+            let seen = tokio::select! {
+                seen = waiter.next(task.id.as_str()) => seen,
+                _ = tick.tick() => {
                     output.pump().await;
+                    continue;
                 }
+            };
+            let Some(Seen { container, end }) = seen else {
+                output.finish().await;
+                return Ok(None);
+            };
+            if container.state != ContainerState::Exited as i32 && end.is_none() {
+                continue;
+            }
+            match self.client.status(&container.id).await {
+                Ok(shown) => {
+                    output.finish().await;
+                    return exit(&with_end(shown, end)).map(Some).map_err(Error::Refused);
+                }
+                // It is gone just now: the next look says so.
+                Err(failure) if failure.code == Code::NotFound => {}
                 Err(failure) => trouble.note(&failure).await,
             }
-            tokio::time::sleep(TICK).await;
+            waiter.hurry();
         }
     }
 
     async fn status(&self, container_id: &str) -> Result<ContainerStatus, Error> {
         self.client.status(container_id).await.map_err(unknown)
-    }
-
-    /// The container of a task, as of a moment ago.
-    async fn look(&self, id: &TaskId) -> Result<Option<Container>, Failure> {
-        let mut listing = self.listing.lock().await;
-        let recent = listing.as_ref().filter(|(at, _)| at.elapsed() < TICK / 2);
-        let recent = match recent {
-            Some((_, recent)) => Arc::clone(recent),
-            None => {
-                let new = Arc::new(self.list().await?);
-                *listing = Some((Instant::now(), Arc::clone(&new)));
-                new
-            }
-        };
-        Ok(recent.get(id.as_str()).cloned())
     }
 
     /// The container of a task, as of now.
@@ -427,7 +422,7 @@ impl Inner {
     }
 
     /// The containers of all tasks, by the tasks' ids.
-    async fn list(&self) -> Result<Listing, Failure> {
+    async fn list(&self) -> Result<HashMap<String, Container>, Failure> {
         let containers = self.client.containers(spec::labels_of_all(&self.pod)).await?;
         let by_task = containers
             .into_iter()
@@ -450,16 +445,18 @@ struct Output {
     name: String,
     folder: PathBuf,
     limit: u64,
+    closed: Arc<Closed>,
     collector: Option<Collector>,
     trouble: bool,
 }
 
 impl Output {
-    fn new(task: &ContainerTask) -> Self {
+    fn new(task: &ContainerTask, closed: &Arc<Closed>) -> Self {
         Self {
             name: task.name.to_string(),
             folder: task.folder.clone(),
             limit: task.log_limit,
+            closed: Arc::clone(closed),
             collector: None,
             trouble: false,
         }
@@ -491,15 +488,19 @@ impl Output {
 
     /// Takes over the rest after the container's end.
     async fn finish(&mut self) {
-        let mut silent = 0;
-        while silent < 2 {
-            if self.pump().await > 0 {
-                silent = 0;
+        let mut quiet = Instant::now();
+        loop {
+            let closed = self.closed.closed(&self.folder);
+            // The end of a log that was renamed is not that of the last one.
+            if self.pump().await + self.pump().await > 0 {
+                quiet = Instant::now();
+            } else if closed || quiet.elapsed() >= SETTLING {
+                break;
             } else {
-                silent += 1;
-                tokio::time::sleep(SETTLING).await;
+                tokio::time::sleep(GLANCE).await;
             }
         }
+        self.closed.forget(&self.folder);
         if let Some(collector) = self.collector.take() {
             let finished = tokio::task::spawn_blocking(move || collector.finish()).await;
             if let Err(error) = finished.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
@@ -517,12 +518,12 @@ impl Output {
 
 /// A runtime that cannot be asked just now: its containers go on.
 #[derive(Debug, Default)]
-struct Trouble {
+pub(super) struct Trouble {
     failures: u32,
 }
 
 impl Trouble {
-    async fn note(&mut self, failure: &Failure) {
+    pub(super) async fn note(&mut self, failure: &Failure) {
         if self.failures == 0 {
             log::warn!("{failure}; it is asked again until it answers");
         }
@@ -530,7 +531,7 @@ impl Trouble {
         tokio::time::sleep(TICK * 2_u32.pow(self.failures.min(5))).await;
     }
 
-    fn over(&mut self) {
+    pub(super) fn over(&mut self) {
         self.failures = 0;
     }
 }
@@ -538,6 +539,18 @@ impl Trouble {
 /// A question that was not answered says nothing of what was asked about, whatever the runtime's reason.
 fn unknown(failure: Failure) -> Error {
     Error::Unavailable(failure.to_string())
+}
+
+/// The status that will be shown, unless it is already.
+fn with_end(shown: ContainerStatus, end: Option<End>) -> ContainerStatus {
+    match end {
+        Some(End { exit_code, finished_at }) if shown.state != ContainerState::Exited as i32 => ContainerStatus {
+            exit_code,
+            finished_at,
+            ..shown
+        },
+        _ => shown,
+    }
 }
 
 /// How a container ended; if it was never started, why.
