@@ -1,5 +1,7 @@
 //! The agent that runs tasks as containers of its own pod.
 
+use jiff::Timestamp;
+use podrun_tests::faults::variable;
 use serde_json::{Value, json};
 
 use super::pod::{Agent, PATIENCE, Pod};
@@ -227,6 +229,31 @@ fn output_is_whole_although_the_kubelet_rotates_the_runtimes_log() {
     let lines: String = (1_000_000..8_000_000).map(|line| format!("{line}\n")).collect();
     let log = agent.log("much");
     assert!(log == lines, "{} bytes of {}", log.len(), lines.len());
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn an_end_is_known_at_once() {
+    if variable("PODRUN_TEST_CLUSTER_DIR").is_err() {
+        podrun_tests::skip("the node's clock must be this machine's");
+        return;
+    }
+    let pod = runtime::deploy(&[]);
+    let agent = pod.by_address();
+    let late = |task: u32| {
+        let name = format!("task{task}");
+        create(&agent, &name, "sleep 0.3; echo over", &Value::Null);
+        let ended = agent.await_state(&name, "terminated");
+        let known = Timestamp::now();
+        assert_eq!(agent.log(&name), "over\n");
+        let ended: Timestamp = ended["finishedAt"].as_str().unwrap().parse().unwrap();
+        known.duration_since(ended).as_millis()
+    };
+    // A busy machine is late at times; an agent that asks every 50 ms, and is told nothing, is so nearly each time.
+    let mut late: Vec<_> = (0..12).map(late).collect();
+    late.sort_unstable();
+    println!("known after {late:?} ms");
+    assert!(late[3] < 50, "ends are known late, by {late:?} ms");
 }
 
 #[test]
