@@ -196,6 +196,8 @@ impl Rows<'_> {
         self.push('d', &name, "MB", one(resident.one.resident as f64 / 1e6), None);
         let most = Some(Target::AtMost(1.0));
         self.push('d', "per further run", "MB", one(resident.megabytes_per_run()), most);
+        let mapped = one(resident.mapped_megabytes_per_run());
+        self.push('d', "what runs share counted for each (VmRSS)", "MB", mapped, None);
         self.push(
             'd',
             "connections per further run",

@@ -41,8 +41,11 @@ fn watchers() -> Option<usize> {
 pub(crate) struct Holding {
     /// Runs that are followed.
     pub(crate) runs: usize,
-    /// Bytes of memory.
+    /// Bytes of memory, a page counted once (proportional set size).
     pub(crate) resident: u64,
+    /// The same with what runs share counted once for each of them (`VmRSS`): above all the component's own data, which the
+    /// kernel maps into every instance and copies where one writes.
+    pub(crate) mapped: u64,
     /// Open TCP connections.
     pub(crate) connections: usize,
 }
@@ -61,17 +64,23 @@ pub(crate) struct Resident {
 impl Resident {
     /// Growth of resident memory per further run, in MB.
     pub(crate) fn megabytes_per_run(&self) -> f64 {
-        let grown = self.all.resident as f64 - self.one.resident as f64;
-        grown / 1e6 / self.further()
+        self.growth(|holding| holding.resident) / 1e6
+    }
+
+    /// The same for mapped memory.
+    pub(crate) fn mapped_megabytes_per_run(&self) -> f64 {
+        self.growth(|holding| holding.mapped) / 1e6
     }
 
     /// Connections per further run.
     pub(crate) fn connections_per_run(&self) -> f64 {
-        (self.all.connections as f64 - self.one.connections as f64) / self.further()
+        self.growth(|holding| holding.connections as u64)
     }
 
-    fn further(&self) -> f64 {
-        self.all.runs.saturating_sub(self.one.runs).max(1) as f64
+    /// How much more of something there is per further run.
+    fn growth(&self, of: impl Fn(&Holding) -> u64) -> f64 {
+        let further = self.all.runs.saturating_sub(self.one.runs).max(1);
+        (of(&self.all) as f64 - of(&self.one) as f64) / further as f64
     }
 }
 
@@ -252,17 +261,20 @@ impl Crowd<'_> {
 
 /// Reads what this process holds now.
 fn holding(runs: usize) -> Result<Holding> {
-    let status = fs::read_to_string("/proc/self/status").context("failed to read /proc/self/status")?;
-    let kilobytes: u64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .context("/proc/self/status holds no VmRSS")?;
+    let maps = fs::read_to_string("/proc/self/smaps_rollup").context("failed to read /proc/self/smaps_rollup")?;
     Ok(Holding {
         runs,
-        resident: kilobytes * 1024,
+        resident: bytes(&maps, "Pss:")?,
+        mapped: bytes(&maps, "Rss:")?,
         connections: connections()?,
     })
+}
+
+/// One line of /proc/PID/smaps_rollup.
+fn bytes(maps: &str, name: &str) -> Result<u64> {
+    let line = maps.lines().find_map(|line| line.strip_prefix(name));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kibibytes.with_context(|| format!("/proc/self/smaps_rollup holds no {name}"))? * 1024)
 }
 
 /// Established TCP connections of this process: those in the network's tables whose sockets it holds.
@@ -300,6 +312,13 @@ fn established(table: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let maps = "56-7ff ---p 00000000 00:00 0 [rollup]\nRss:     70724 kB\nPss:     47576 kB\nPss_Dirty: 1 kB\n";
+        assert_eq!(bytes(maps, "Pss:").unwrap(), 47576 * 1024);
+        assert!(bytes(maps, "Swap:").is_err());
+    }
 
     #[test]
     fn only_established_connections_count() {
