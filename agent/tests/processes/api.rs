@@ -1,12 +1,13 @@
 //! What is answered: every example of the document, every status, every answer against the description.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::agent::{Agent, Place, await_true, children};
+use super::agent::{Agent, Place, await_pid, await_true, children, is_alive};
 use super::http::Answer;
 
 /// The document's examples, as a user copies them.
@@ -213,15 +214,76 @@ fn the_desired_set_is_what_there_is() {
     assert!(place.tasks().is_empty());
 }
 
+/// A script that adds its process to a file and goes on as `what`.
+fn noting(file: &Path, what: &str) -> String {
+    format!("echo $$ >> {}; {what}", file.display())
+}
+
+/// One invalid entry, too many of them, or one that cannot be accepted now, beside a change of everything that is there.
+#[test]
+fn a_refused_set_changes_nothing() {
+    let place = Place::new();
+    let agent = Agent::start_with(&place, &["--max-tasks=3"]);
+    let file = |name: &str| place.path().join(name);
+    let names = ["a", "b"];
+    for name in names {
+        agent.script(name, &noting(&file(name), "exec sleep 1000"));
+    }
+    let processes = names.map(|name| await_pid(&file(name)));
+    names.iter().for_each(|name| agent.await_running(name));
+    let before = agent.get("/tasks").json();
+    let replaced = json!({"name": "a", "process": {"command": ["sh", "-c", noting(&file("a"), "exec sleep 2000")]}});
+    let created = json!({"name": "c", "process": {"command": ["sh", "-c", noting(&file("c"), "exit 0")]}});
+    let refuse = |status: u16, entry: Value| {
+        let all = [&replaced, &created].into_iter().chain(entry.as_array().unwrap());
+        let set = Value::from_iter(all.cloned()).to_string();
+        let answer = agent.ask("POST", "/setTasks", &set);
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(agent.get("/tasks").json(), before, "not even the version, after {set}");
+    };
+    for invalid in [
+        json!({}),
+        json!({"name": "d"}),
+        json!({"name": "d", "process": {}}),
+        json!({"name": "d", "process": {"command": []}}),
+        json!({"name": "d", "process": {"command": "true"}}),
+        json!({"name": "d", "process": {"command": ["true"], "timeoutSeconds": -1}}),
+        json!({"name": "d", "process": {"command": ["true"], "env": [{"name": "A=B"}]}}),
+        json!({"name": "d", "process": {"command": ["true"]}, "container": {"image": "x"}}),
+        json!({"name": "d", "spec": {"container": {"image": "x"}}}),
+        json!({"name": "../d", "process": {"command": ["true"]}}),
+        json!({"name": "c", "process": {"command": ["true"]}}),
+        json!("d"),
+    ] {
+        refuse(400, json!([invalid]));
+    }
+    let more = ["d", "e"].map(|name| json!({"name": name, "process": {"command": ["true"]}}));
+    refuse(429, json!(more));
+    agent.ask("POST", "/drain", "");
+    let before = agent.get("/tasks").json();
+    let answer = agent.ask("POST", "/setTasks", &json!([replaced, created]).to_string());
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(agent.get("/tasks").json(), before);
+    for (name, process) in names.into_iter().zip(processes) {
+        assert!(is_alive(process));
+        assert_eq!(fs::read_to_string(file(name)).unwrap(), format!("{process}\n"));
+    }
+    assert!(!file("c").exists());
+}
+
 #[test]
 fn a_hundred_repeats_change_nothing() {
     let place = Place::new();
     let agent = Agent::start(&place);
-    let desired = [("a", "exec sleep 1000"), ("b", "exit 1"), ("c", "exec sleep 1000")];
+    let files = ["a", "b", "c"].map(|name| place.path().join(name));
+    let [a, b, c] =
+        [(0, "exec sleep 1000"), (1, "exit 1"), (2, "exec sleep 1000")].map(|(one, what)| noting(&files[one], what));
+    let desired = [("a", a.as_str()), ("b", b.as_str()), ("c", c.as_str())];
     agent.set(&desired);
     agent.await_running("a");
     agent.await_running("c");
     agent.await_end("b");
+    let processes: Vec<_> = files.iter().map(|file| await_pid(file)).collect();
     await_true("the end of the supervisor that is not needed any more", || {
         children(agent.pid()).len() == 2
     });
@@ -235,6 +297,10 @@ fn a_hundred_repeats_change_nothing() {
     let mut after = children(agent.pid());
     after.sort_unstable();
     assert_eq!(after, supervisors);
+    for (file, process) in files.iter().zip(&processes) {
+        assert_eq!(fs::read_to_string(file).unwrap(), format!("{process}\n"), "it ran once");
+    }
+    assert!(is_alive(processes[0]) && is_alive(processes[2]));
 }
 
 #[test]
