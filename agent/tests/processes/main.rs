@@ -6,6 +6,7 @@ mod api;
 mod bench;
 mod containers;
 mod crash;
+mod description;
 mod http;
 mod init;
 mod logs;
