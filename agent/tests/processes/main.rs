@@ -7,6 +7,7 @@ mod bench;
 mod containers;
 mod crash;
 mod description;
+mod durable;
 mod http;
 mod init;
 mod logs;
