@@ -10,6 +10,7 @@ mod description;
 mod durable;
 mod http;
 mod init;
+mod limits;
 mod logs;
 mod run;
 mod secure;
