@@ -536,6 +536,22 @@ fn one_that_is_stopped_while_it_starts_leaves_nothing() {
 }
 
 #[test]
+fn one_that_ended_when_the_agent_did_goes_at_the_next_start() {
+    let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+    let life = Life::begin(place.path(), &fake);
+    let id = life.create(None);
+    life.running();
+    life.runtime.block_on(life.engine.stop_all());
+    let end = life.end();
+    drop(life);
+    // The end was noted, and the removal was yet to come.
+    fake.change(|node| node.containers.insert(id, exited(end.exit_code, end.finished_at)));
+    let life = Life::begin(place.path(), &fake);
+    life.sees(&fake, |node| node.containers.is_empty());
+    assert_eq!(life.end(), end);
+}
+
+#[test]
 fn containers_of_tasks_that_nobody_knows_go_at_the_start() {
     let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
     let life = Life::begin(place.path(), &fake);
