@@ -207,6 +207,30 @@ fn it_goes_on_without_the_agent_and_leaves_nothing_when_deleted() {
 
 #[test]
 #[ignore = "needs a cluster"]
+fn an_agent_that_is_ended_politely_stops_it_first() {
+    let pod = runtime::deploy(&[]);
+    let agent = pod.by_address();
+    let polite = "trap 'echo stopped; exit 3' TERM; echo begun; while :; do sleep 0.1; done";
+    create(&agent, "polite", polite, &Value::Null);
+    agent.await_log("polite", "begun\n");
+    let containers = Container::of_tasks(&pod);
+    if !pod.end_container("agent", "TERM") {
+        return;
+    }
+    let ended = agent.await_state("polite", "terminated");
+    assert_eq!(
+        (&ended["exitCode"], &ended["reason"]),
+        (&json!(3), &json!("Killed")),
+        "{ended}"
+    );
+    assert_eq!(agent.log("polite"), "begun\nstopped\n", "it is not run again");
+    for container in containers {
+        container.await_gone();
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
 fn output_is_whole_although_the_kubelet_rotates_the_runtimes_log() {
     if !podrun_tests::full("output of which the kubelet compresses the beginning") {
         return;

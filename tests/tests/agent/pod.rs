@@ -126,6 +126,11 @@ impl Pod {
     /// Kills the first process of a container from the node, and waits until the kubelet has started the container again
     /// and the agent is ready. False where the node is not this machine.
     pub(crate) fn kill_container(&self, container: &str) -> bool {
+        self.end_container(container, "KILL")
+    }
+
+    /// The same with another signal.
+    pub(crate) fn end_container(&self, container: &str, signal: &str) -> bool {
         if variable("PODRUN_TEST_CLUSTER_DIR").is_err() {
             skip("the node is not this machine, so that nothing on it can be killed");
             return false;
@@ -133,7 +138,7 @@ impl Pod {
         let before = self.restarts(container);
         let first = self.processes(container).remove(0);
         let killed = Command::new("kill")
-            .args(["-KILL", &first.to_string()])
+            .args(["-s", signal, &first.to_string()])
             .status()
             .unwrap();
         assert!(killed.success());
