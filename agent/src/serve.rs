@@ -56,10 +56,7 @@ async fn run(options: Options) -> Result<(), String> {
     let engine = Engine::start(store, settings, containers)
         .await
         .map_err(|error| error.to_string())?;
-    let api = Arc::new(Api {
-        engine: Arc::clone(&engine),
-        token_file: options.token_file,
-    });
+    let api = Arc::new(Api::new(Arc::clone(&engine), options.token_file));
     log::info!("ready; state is in `{}`", options.data_dir.display());
     // While the tasks are being stopped the API still answers, so that clients see how they end.
     let end = async {

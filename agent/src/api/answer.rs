@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -47,6 +47,13 @@ impl Refusal {
     pub(super) fn token(message: &str) -> Self {
         let mut refusal = Self::new(StatusCode::UNAUTHORIZED, message.to_owned());
         refusal.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        refusal
+    }
+
+    /// There is too much to do now.
+    pub(super) fn busy(message: &str) -> Self {
+        let mut refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("{message}: try again"));
+        refusal.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
         refusal
     }
 

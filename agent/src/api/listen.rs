@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -17,11 +17,17 @@ use tokio::sync::Semaphore;
 use super::Api;
 use super::tls::Tls;
 
-/// How many connections there may be; more wait to be accepted.
+/// How many connections there may be on which everything is answered.
 const MOST: usize = 1024;
+
+/// How many more there may be, for one probe each; others wait to be accepted.
+const SPARE: usize = 32;
 
 /// How long a connection may take to greet, and to send a request's head.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long one may that others wait for.
+const CROWDED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long answers under way may take once the agent ends.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -76,7 +82,7 @@ impl Listeners {
 
     /// Serves until `end`, then lets answers under way finish, for a moment.
     pub async fn serve(self, api: Arc<Api>, end: impl Future<Output = ()>) {
-        let places = Arc::new(Semaphore::new(MOST));
+        let places = Arc::new(Semaphore::new(MOST + SPARE));
         let connections = GracefulShutdown::new();
         let mut end = std::pin::pin!(end);
         loop {
@@ -99,15 +105,20 @@ impl Listeners {
                     continue;
                 }
             };
-            let (api, tls, watcher) = (Arc::clone(&api), self.tls.clone(), connections.watcher());
+            let tls = self.tls.clone();
+            let conversation = Conversation {
+                api: Arc::clone(&api),
+                watcher: connections.watcher(),
+                crowded: places.available_permits() < SPARE,
+            };
             tokio::spawn(async move {
                 match (connection, tls) {
-                    (Connection::Tcp(stream), None) => converse(stream, api, watcher).await,
-                    (Connection::Unix(stream), _) => converse(stream, api, watcher).await,
+                    (Connection::Tcp(stream), None) => conversation.hold(stream).await,
+                    (Connection::Unix(stream), _) => conversation.hold(stream).await,
                     (Connection::Tcp(stream), Some(tls)) => {
-                        let greeted = tokio::time::timeout(PATIENCE, tls.acceptor().accept(stream)).await;
-                        if let Ok(Ok(stream)) = greeted {
-                            converse(stream, api, watcher).await;
+                        let greeting = tls.acceptor().accept(stream);
+                        if let Ok(Ok(stream)) = tokio::time::timeout(conversation.patience(), greeting).await {
+                            conversation.hold(stream).await;
                         }
                     }
                 }
@@ -139,21 +150,31 @@ async fn accept_unix(listener: Option<&UnixListener>) -> io::Result<UnixStream> 
     Ok(listener.accept().await?.0)
 }
 
-async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+/// What is talked about on a connection.
+struct Conversation {
     api: Arc<Api>,
-    watcher: hyper_util::server::graceful::Watcher,
-) {
-    let service = service_fn(move |request| {
-        let api = Arc::clone(&api);
-        async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
-    });
-    let mut protocol = http1::Builder::new();
-    protocol
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .max_buf_size(64 << 10);
-    let connection = protocol.serve_connection(TokioIo::new(stream), service);
-    // A connection that breaks is the client's affair.
-    let _ = watcher.watch(connection).await;
+    watcher: Watcher,
+    crowded: bool,
+}
+
+impl Conversation {
+    fn patience(&self) -> Duration {
+        if self.crowded { CROWDED_PATIENCE } else { PATIENCE }
+    }
+
+    async fn hold(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let mut protocol = http1::Builder::new();
+        protocol
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.patience())
+            .keep_alive(!self.crowded)
+            .max_buf_size(64 << 10);
+        let service = service_fn(move |request| {
+            let api = Arc::clone(&self.api);
+            async move { Ok::<_, std::convert::Infallible>(api.answer(request, self.crowded).await) }
+        });
+        let connection = protocol.serve_connection(TokioIo::new(stream), service);
+        // A connection that breaks is the client's affair.
+        let _ = self.watcher.watch(connection).await;
+    }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod auth;
+mod body;
 pub(crate) use auth::token;
 pub mod listen;
 mod logs;
@@ -14,29 +15,46 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body as _, Incoming};
 
 use crate::engine::Engine;
 use answer::{Answer, Refusal};
+use body::Room;
 
 /// The API's description.
 pub const OPENAPI: &str = include_str!("../../openapi.yaml");
 
+/// What is asked to learn whether the agent lives, without a token.
+const PROBES: [&str; 2] = ["/health", "/ready"];
+
 /// What requests are answered from.
 #[derive(Debug)]
 pub struct Api {
-    /// The tasks.
-    pub engine: Arc<Engine>,
-    /// The file with the token that requests must carry; none if they need none.
-    pub token_file: Option<PathBuf>,
+    engine: Arc<Engine>,
+    token_file: Option<PathBuf>,
+    room: Room,
 }
 
 impl Api {
-    /// Answers one request; a refusal is an answer too.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
+    /// Answers from the tasks of an engine whoever carries the token of a file; everybody, if there is no file.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, token_file: Option<PathBuf>) -> Self {
+        Self {
+            engine,
+            token_file,
+            room: Room::new(),
+        }
+    }
+
+    /// Answers one request; a refusal is an answer too. In a crowd there is time for probes alone.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>, crowded: bool) -> Response<Answer> {
         let head = request.method() == Method::HEAD;
-        let mut response = match self.route(request).await {
+        let answered = if crowded && !PROBES.contains(&request.uri().path()) {
+            Err(Refusal::busy("all of the agent's connections are in use"))
+        } else {
+            self.route(request).await
+        };
+        let mut response = match answered {
             Ok(response) => response,
             Err(refusal) => refusal.into_response(),
         };
@@ -60,7 +78,7 @@ impl Api {
             method => method.clone(),
         };
         let known: &[Method] = match path.as_str() {
-            "/health" | "/ready" => &[Method::GET],
+            path if PROBES.contains(&path) => &[Method::GET],
             _ => {
                 auth::check(self.token_file.as_deref(), request.headers())?;
                 match path.as_str() {
@@ -109,29 +127,4 @@ impl Api {
 #[derive(serde::Serialize)]
 struct Health {
     status: &'static str,
-}
-
-/// Reads a request's body, within limits.
-async fn body(request: Request<Incoming>) -> Result<bytes::Bytes, Refusal> {
-    let too_large = || {
-        let message = format!("the body is larger than {} bytes", requests::LARGEST_BODY);
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-    };
-    let body = request.into_body();
-    if body.size_hint().lower() > requests::LARGEST_BODY as u64 {
-        return Err(too_large());
-    }
-    let collected = http_body_util::Limited::new(body, requests::LARGEST_BODY).collect();
-    match tokio::time::timeout(requests::LONGEST_BODY, collected).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Refusal::new(
-            StatusCode::BAD_REQUEST,
-            format!("the body cannot be read: {error}"),
-        )),
-        Err(_) => Err(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "the body did not arrive in time".to_owned(),
-        )),
-    }
 }

@@ -8,17 +8,11 @@ use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::answer::{self, Answer, Refusal};
-use super::{Api, body, query};
+use super::{Api, query};
 use crate::engine::Table;
 use crate::options;
 use crate::protocol::answer::Listing;
 use crate::protocol::parse;
-
-/// The largest body that is read.
-pub(super) const LARGEST_BODY: usize = 16 << 20;
-
-/// How long a body may take to arrive.
-pub(super) const LONGEST_BODY: Duration = Duration::from_secs(60);
 
 /// The longest wait of a long poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -59,7 +53,7 @@ impl Api {
     }
 
     pub(super) async fn create(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {
-        let task = parse::task(&body(request).await?)?;
+        let task = parse::task(&self.room.read(request).await?.bytes)?;
         let created = self
             .engine
             .create(task, |entry| entry.show(|task| answer::encode(&task)))
@@ -68,7 +62,7 @@ impl Api {
     }
 
     pub(super) async fn set_tasks(self: &Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {
-        let desired = parse::set(&body(request).await?)?;
+        let desired = parse::set(&self.room.read(request).await?.bytes)?;
         let tasks = self
             .engine
             .set(desired, |table| all(table, |tasks| answer::encode(&tasks)))

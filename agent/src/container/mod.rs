@@ -106,6 +106,6 @@ pub trait Containers: Send + Sync {
     /// Removes the container and everything that was made for it. There may be none.
     fn remove<'a>(&'a self, task: &'a ContainerTask) -> Pending<'a, ()>;
 
-    /// Removes the containers of tasks that are not known any more.
-    fn sweep<'a>(&'a self, known: &'a (dyn Fn(&TaskId) -> bool + Send + Sync)) -> Pending<'a, ()>;
+    /// Removes the containers of tasks that do not need them any more.
+    fn sweep<'a>(&'a self, needed: &'a (dyn Fn(&TaskId) -> bool + Send + Sync)) -> Pending<'a, ()>;
 }

@@ -186,14 +186,15 @@ impl Engine {
         }
     }
 
-    /// Removes the containers of tasks that are not there any more, which a crash in an unlucky moment leaves.
+    /// Removes the containers of tasks that have ended or are not there any more, which an agent leaves that ends before it
+    /// has removed them.
     pub(super) async fn sweep_containers(self: Arc<Self>) {
         let Some(containers) = self.containers.clone() else {
             return;
         };
-        let known = |id: &TaskId| self.table().get(id).is_some();
+        let needed = |id: &TaskId| self.table().get(id).is_some_and(|entry| !entry.is_terminated());
         let mut pause = FIRST_PAUSE;
-        while let Err(error) = containers.sweep(&known).await {
+        while let Err(error) = containers.sweep(&needed).await {
             log::warn!("failed to look for containers that are left over: {error}; it is tried again");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

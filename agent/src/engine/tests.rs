@@ -52,7 +52,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let set = proptest::collection::btree_map(0..4_u8, 0..2_u8, 0..4);
     prop_oneof![
-        4 => (set, proptest::option::of(0..12_usize)).prop_map(|(set, crash)| Step::Set(set, crash)),
+        4 => (set, proptest::option::of(0..24_usize)).prop_map(|(set, crash)| Step::Set(set, crash)),
         2 => (0..4_u8, any::<bool>()).prop_map(|(name, ends)| Step::Run(name, ends)),
         1 => Just(Step::Restart),
     ]
@@ -339,6 +339,31 @@ fn a_removal_that_the_disk_refuses_is_told_and_tried_again() {
     life.engine.store.faults.after(usize::MAX);
     life.await_removals();
     assert_eq!(std::fs::read_dir(place.path().join("tasks")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_task_is_on_the_disk_before_it_is_accepted() {
+    let mut failures = Vec::new();
+    loop {
+        let place = tempfile::tempdir().unwrap();
+        let life = Life::begin(place.path());
+        life.engine.store.faults.after(failures.len());
+        let created = life.runtime.block_on(life.engine.create(task(1, 1), |_| ()));
+        let Err(error) = created else { break };
+        assert!(life.engine.table().is_empty());
+        let folder = place.path().join("tasks").display().to_string();
+        failures.push(error.to_string().replace(&folder, "tasks"));
+    }
+    let synced: Vec<_> = failures
+        .iter()
+        .filter_map(|failure| failure.strip_prefix("failed to sync `"))
+        .collect();
+    let [record, entry, folder] = synced[..] else {
+        panic!("the record, its folder and the folder of all are made to last: {failures:?}")
+    };
+    assert!(record.contains("/task`"), "{record}");
+    assert!(entry.starts_with("tasks/") && !entry.contains("/task`"), "{entry}");
+    assert!(folder.starts_with("tasks`"), "{folder}");
 }
 
 /// Bytes of any kind in any file of a task's folder: the agent starts, and does not believe in what it cannot read.

@@ -131,7 +131,7 @@ impl Store {
         let all = all.and_then(|()| {
             let folders = tasks.iter().map(|(id, _)| self.folder(id));
             let paths = folders.flat_map(|folder| [folder.join(file::TASK), folder]);
-            sync_all(&paths.chain([self.tasks()]).collect::<Vec<_>>())
+            self.sync(&paths.chain([self.tasks()]).collect::<Vec<_>>())
         });
         if all.is_err() {
             for (id, _) in tasks {
@@ -182,7 +182,7 @@ impl Store {
                 Err(error) => failed = failed.and(Err(error)),
             }
         }
-        sync_all(&paths).and(failed)
+        self.sync(&paths).and(failed)
     }
 
     /// What became of a task so far.
@@ -253,7 +253,7 @@ impl Store {
                 }
             }
         }
-        if any { sync_all(&[self.tasks()]) } else { Ok(()) }
+        if any { self.sync(&[self.tasks()]) } else { Ok(()) }
     }
 
     /// Removes a task's state. After a crash in between the rest goes at the next start.
@@ -279,6 +279,12 @@ impl Store {
 
     fn damaged(&self) -> PathBuf {
         self.root.join("damaged")
+    }
+
+    fn sync(&self, paths: &[PathBuf]) -> Result<(), Error> {
+        #[cfg(test)]
+        paths.iter().try_for_each(|path| self.faults.step("sync", path))?;
+        atomic::sync_all(paths).map_err(|(path, error)| Error::at("sync", &path)(error))
     }
 
     #[cfg(not(test))]
@@ -309,10 +315,6 @@ fn take(lock: &File, root: &Path, path: &Path) -> Result<(), Error> {
             Err(TryLockError::Error(error)) => return Err(Error::at("lock", path)(error)),
         }
     }
-}
-
-fn sync_all(paths: &[PathBuf]) -> Result<(), Error> {
-    atomic::sync_all(paths).map_err(|(path, error)| Error::at("sync", &path)(error))
 }
 
 /// Writes a record into a task's folder.

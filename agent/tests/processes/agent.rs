@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::description;
 use super::http::{self, Answer};
 
 /// The program: the one that cargo built, or the delivered one that `PODRUN_AGENT_PROGRAM` names.
@@ -76,6 +77,8 @@ pub(crate) struct Agent {
     pub(crate) child: Child,
     pub(crate) address: String,
     pub(crate) log: PathBuf,
+    /// Whether what is asked and answered is held against the description.
+    pub(crate) checks: bool,
 }
 
 impl Agent {
@@ -108,6 +111,7 @@ impl Agent {
             child,
             address: String::new(),
             log,
+            checks: true,
         };
         agent.address = agent.find_address(0);
         agent
@@ -141,9 +145,14 @@ impl Agent {
         self.child.wait().unwrap();
     }
 
+    #[track_caller]
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
-        http::ask(&self.address, method, path, body.as_bytes())
-            .unwrap_or_else(|error| panic!("{error}: {}", self.log()))
+        let answer = http::ask(&self.address, method, path, body.as_bytes())
+            .unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+        if self.checks {
+            description::check(method, path, body.as_bytes(), &answer);
+        }
+        answer
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

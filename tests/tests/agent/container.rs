@@ -209,6 +209,30 @@ fn it_goes_on_without_the_agent_and_leaves_nothing_when_deleted() {
 
 #[test]
 #[ignore = "needs a cluster"]
+fn an_agent_that_is_ended_politely_stops_it_first() {
+    let pod = runtime::deploy(&[]);
+    let agent = pod.by_address();
+    let polite = "trap 'echo stopped; exit 3' TERM; echo begun; while :; do sleep 0.1; done";
+    create(&agent, "polite", polite, &Value::Null);
+    agent.await_log("polite", "begun\n");
+    let containers = Container::of_tasks(&pod);
+    if !pod.end_container("agent", "TERM") {
+        return;
+    }
+    let ended = agent.await_state("polite", "terminated");
+    assert_eq!(
+        (&ended["exitCode"], &ended["reason"]),
+        (&json!(3), &json!("Killed")),
+        "{ended}"
+    );
+    assert_eq!(agent.log("polite"), "begun\nstopped\n", "it is not run again");
+    for container in containers {
+        container.await_gone();
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
 fn output_is_whole_although_the_kubelet_rotates_the_runtimes_log() {
     if !podrun_tests::full("output of which the kubelet compresses the beginning") {
         return;
@@ -339,6 +363,52 @@ fn without_the_socket_it_says_what_to_mount() {
     let said = Pod::refused("container", &changes, "agent");
     for part in ["--enable-container-mode", "--cri-socket `/none.sock`", "hostPath"] {
         assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn all_of_it_works_through_a_port_forward() {
+    let pod = runtime::deploy(&[]);
+    let (agent, _forward) = pod.by_port_forward();
+    let ticking = "trap 'echo stopped; exit 3' TERM; echo begun; while :; do sleep 0.1; done";
+    create(&agent, "long", ticking, &Value::Null);
+    create(&agent, "short", "echo out; echo err >&2; exit 5", &shared());
+    let running = agent.await_state("long", "running");
+    agent.await_log("long", "begun\n");
+    let ended = agent.await_state("short", "terminated");
+    assert_eq!((&ended["exitCode"], &ended["reason"]), (&json!(5), &json!("Failed")));
+    let followed = agent.get("/tasks/short/logs?follow=true&offset=1");
+    assert_eq!(
+        (followed.text().as_str(), followed.header("podrun-log-offset")),
+        ("ut\n", Some("1"))
+    );
+    assert_eq!(stderr(&agent, "short"), "err\n");
+    let again = json!({"name": "long", "spec": {"container": {"image": "busybox"}}});
+    assert_eq!(agent.ask("POST", "/tasks", &again).status, 409);
+    assert_eq!(agent.get("/ready").status, 200);
+
+    // The desired set: one is left alone, one is replaced, one is new.
+    let containers = Container::of_tasks(&pod);
+    let task = |name: &str, script: &str| json!({"name": name, "spec": {"container": {"image": "busybox", "command": ["sh", "-c"], "args": [script]}}});
+    let set = json!([task("long", ticking), task("short", "exit 6"), task("new", "exit 0")]);
+    assert_eq!(agent.ask("POST", "/setTasks", &set).status, 200);
+    assert_eq!(agent.await_state("new", "terminated")["reason"], "Succeeded");
+    agent.await_some(|tasks| {
+        let is_new = |task: &&Value| task["name"] == "short" && task["processStatus"]["terminated"]["exitCode"] == 6;
+        tasks.iter().find(is_new).map(|_| ())
+    });
+    assert_eq!(agent.await_state("long", "running"), running);
+    assert_eq!(Container::of_tasks(&pod), containers, "it is the same container");
+    let invalid = json!([task("long", "exit 0"), json!({"name": "x", "spec": {"container": {}}})]);
+    assert_eq!(agent.ask("POST", "/setTasks", &invalid).status, 400);
+    assert_eq!(agent.await_state("long", "running"), running);
+    agent.delete("long");
+    agent.await_gone("long");
+    assert_eq!(agent.ask("POST", "/setTasks", &json!([])).status, 200);
+    agent.await_some(|tasks| tasks.is_empty().then_some(()));
+    for container in containers {
+        container.await_gone();
     }
 }
 

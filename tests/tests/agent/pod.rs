@@ -14,8 +14,8 @@ use super::http::{self, Answer};
 /// Longer than anything that goes well takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-const PORT: u16 = 5758;
-const TOKEN: &str = "t0ken-of-the-tests";
+pub(crate) const PORT: u16 = 5758;
+pub(crate) const TOKEN: &str = "t0ken-of-the-tests";
 
 /// A pod in a namespace of its own.
 pub(crate) struct Pod {
@@ -126,6 +126,11 @@ impl Pod {
     /// Kills the first process of a container from the node, and waits until the kubelet has started the container again
     /// and the agent is ready. False where the node is not this machine.
     pub(crate) fn kill_container(&self, container: &str) -> bool {
+        self.end_container(container, "KILL")
+    }
+
+    /// The same with another signal.
+    pub(crate) fn end_container(&self, container: &str, signal: &str) -> bool {
         if variable("PODRUN_TEST_CLUSTER_DIR").is_err() {
             skip("the node is not this machine, so that nothing on it can be killed");
             return false;
@@ -133,7 +138,7 @@ impl Pod {
         let before = self.restarts(container);
         let first = self.processes(container).remove(0);
         let killed = Command::new("kill")
-            .args(["-KILL", &first.to_string()])
+            .args(["-s", signal, &first.to_string()])
             .status()
             .unwrap();
         assert!(killed.success());
@@ -146,6 +151,37 @@ impl Pod {
         true
     }
 
+    /// Kills the server below the first process of the agent's container from the node, and waits until another one answers.
+    /// False where the node is not this machine.
+    pub(crate) fn kill_server(&self, container: &str, agent: &Agent) -> bool {
+        if variable("PODRUN_TEST_CLUSTER_DIR").is_err() {
+            skip("the node is not this machine, so that nothing on it can be killed");
+            return false;
+        }
+        let server = || {
+            let is_server = |pid: &i32| {
+                let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.contains("--listen-addr") && !line.contains("\0supervise\0")
+            };
+            let first = self.processes(container)[0];
+            self.processes(container)
+                .into_iter()
+                .find(|pid| *pid != first && is_server(pid))
+        };
+        let before = server().unwrap();
+        let killed = Command::new("kill")
+            .args(["-KILL", &before.to_string()])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+        let begun = Instant::now();
+        while server().is_none_or(|there| there == before) || !agent.answers() {
+            assert!(begun.elapsed() < PATIENCE, "no other server answers");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+
     fn status(&self, container: &str) -> Value {
         let pod = self.get();
         let statuses = pod["status"]["containerStatuses"].as_array().unwrap();
@@ -153,7 +189,7 @@ impl Pod {
         status.unwrap_or_else(|| panic!("{pod:#}")).clone()
     }
 
-    fn restarts(&self, container: &str) -> u64 {
+    pub(crate) fn restarts(&self, container: &str) -> u64 {
         self.status(container)["restartCount"].as_u64().unwrap()
     }
 
@@ -222,6 +258,16 @@ impl Agent {
             body.as_bytes(),
         )
         .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    fn answers(&self) -> bool {
+        http::ask(&self.address, "GET", "/health", b"").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Makes the tasks the desired ones, each of which is a script.
+    pub(crate) fn set(&self, tasks: &[(&str, &str)]) -> Answer {
+        let task = |(name, script): &(&str, &str)| json!({"name": name, "spec": {"process": {"command": ["sh", "-c", script]}}});
+        self.ask("POST", "/setTasks", &tasks.iter().map(task).collect())
     }
 
     /// Asks as somebody who does not know the token.

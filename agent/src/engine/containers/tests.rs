@@ -433,6 +433,22 @@ fn a_start_that_is_refused_because_an_earlier_one_had_success_has_not_failed() {
     assert_eq!(life.end().reason, Reason::Succeeded);
 }
 
+/// What ends the agent's container politely ends the pod, as far as the agent knows.
+#[test]
+fn a_drain_stops_it_and_keeps_how_it_ended() {
+    let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+    let life = Life::begin(place.path(), &fake);
+    life.create(None);
+    life.running();
+    life.runtime.block_on(life.engine.stop_all());
+    let end = life.end();
+    assert_eq!((end.exit_code, end.reason), (143, Reason::Killed));
+    life.sees(&fake, |node| node.containers.is_empty());
+    drop(life);
+    assert_eq!(Life::begin(place.path(), &fake).end(), end);
+    assert_eq!(fake.state.borrow().starts, 1, "it is not run again");
+}
+
 #[test]
 fn a_stop_that_the_runtime_refuses_is_tried_again() {
     let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
@@ -517,6 +533,22 @@ fn one_that_is_stopped_while_it_starts_leaves_nothing() {
     life.runtime.block_on(life.engine.delete(name())).unwrap();
     life.until(|state| state.is_none());
     assert!(fake.is_empty());
+}
+
+#[test]
+fn one_that_ended_when_the_agent_did_goes_at_the_next_start() {
+    let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+    let life = Life::begin(place.path(), &fake);
+    let id = life.create(None);
+    life.running();
+    life.runtime.block_on(life.engine.stop_all());
+    let end = life.end();
+    drop(life);
+    // The end was noted, and the removal was yet to come.
+    fake.change(|node| node.containers.insert(id, exited(end.exit_code, end.finished_at)));
+    let life = Life::begin(place.path(), &fake);
+    life.sees(&fake, |node| node.containers.is_empty());
+    assert_eq!(life.end(), end);
 }
 
 #[test]
