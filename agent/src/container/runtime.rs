@@ -210,14 +210,14 @@ impl Containers for Runtime {
         })
     }
 
-    fn sweep<'a>(&'a self, known: &'a (dyn Fn(&TaskId) -> bool + Send + Sync)) -> Pending<'a, ()> {
+    fn sweep<'a>(&'a self, needed: &'a (dyn Fn(&TaskId) -> bool + Send + Sync)) -> Pending<'a, ()> {
         Box::pin(async move {
             for (task, container) in self.0.list().await? {
-                if TaskId::parse(&task).is_some_and(|id| known(&id)) {
+                if TaskId::parse(&task).is_some_and(|id| needed(&id)) {
                     continue;
                 }
                 log::warn!(
-                    "container {} was made for a task that is not known; it is removed",
+                    "container {} was made for a task that has ended or is not known; it is removed",
                     container.id
                 );
                 self.0.client.remove(&container.id).await?;
