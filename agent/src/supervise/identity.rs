@@ -23,12 +23,6 @@ impl Identity {
             pid_namespace: fs::metadata("/proc/self/ns/pid").ok()?.st_ino(),
         })
     }
-
-    /// Whether exactly that process is there, and not a later one.
-    #[must_use]
-    pub fn is_there(&self) -> bool {
-        Self::of(self.pid).is_some_and(|there| there == *self)
-    }
 }
 
 /// What `/proc` tells about a process.
@@ -96,32 +90,5 @@ mod tests {
         );
         assert_eq!(Stat::parse(b""), None);
         assert_eq!(Stat::parse(b"1 (x) R 1"), None);
-    }
-
-    #[test]
-    fn a_process_is_itself_and_no_other() {
-        let own = Identity::of(std::process::id().cast_signed()).unwrap();
-        assert!(own.is_there());
-        assert!(
-            !Identity {
-                start_time: own.start_time + 1,
-                ..own.clone()
-            }
-            .is_there()
-        );
-        assert!(
-            !Identity {
-                boot_id: "other".to_owned(),
-                ..own.clone()
-            }
-            .is_there()
-        );
-        assert!(
-            !Identity {
-                pid_namespace: 1,
-                ..own
-            }
-            .is_there()
-        );
     }
 }

@@ -115,23 +115,30 @@ impl Census {
     #[must_use]
     pub fn kill_strays(&self, id: &TaskId, program: Option<&Identity>) -> usize {
         let own = Identity::of(std::process::id().cast_signed());
+        let strays = self.strays(id, program, own.as_ref());
+        signal(&strays, Signal::STOP);
+        signal(&strays, Signal::KILL)
+    }
+
+    fn strays(&self, id: &TaskId, program: Option<&Identity>, own: Option<&Identity>) -> Vec<Member> {
         let here = |program: &&Identity| {
-            own.as_ref()
-                .is_some_and(|own| own.boot_id == program.boot_id && own.pid_namespace == program.pid_namespace)
+            own.is_some_and(|own| own.boot_id == program.boot_id && own.pid_namespace == program.pid_namespace)
         };
-        let session = program.filter(here);
+        // A session's number is not used again as long as anybody is in it, and afterwards by another process.
+        let used_again = |program: &Identity| {
+            let mut members = self.processes.iter().map(|(member, _, _)| member);
+            members.any(|member| member.pid == program.pid && member.start_time != program.start_time)
+        };
+        let session = program.filter(here).filter(|program| !used_again(program));
         let is_stray = |member: &Member, of: i32, mark: Option<&[u8]>| match mark {
             Some(mark) => mark == id.as_str().as_bytes(),
-            // A session's number is not used again as long as anybody is in it.
             None => session.is_some_and(|program| program.pid == of && program.start_time <= member.start_time),
         };
         let strays = self
             .processes
             .iter()
             .filter(|(member, of, mark)| is_stray(member, *of, mark.as_deref()));
-        let strays: Vec<_> = strays.map(|(member, _, _)| *member).collect();
-        signal(&strays, Signal::STOP);
-        signal(&strays, Signal::KILL)
+        strays.map(|(member, _, _)| *member).collect()
     }
 }
 
@@ -171,4 +178,49 @@ fn mark(pid: i32) -> Option<Vec<u8>> {
     let mut variables = environment.split(|byte| *byte == 0);
     let value = variables.find_map(|variable| variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
     Some(value.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_used_again_is_another_process() {
+        let id = TaskId::new();
+        let identity = |pid, start_time, boot: &str, pid_namespace| Identity {
+            pid,
+            start_time,
+            boot_id: boot.to_owned(),
+            pid_namespace,
+        };
+        let own = identity(1, 1, "boot", 9);
+        let process = |pid, start_time, session, mark: Option<&str>| {
+            let mark = mark.map(|mark| mark.as_bytes().to_vec());
+            (Member { pid, start_time }, session, mark)
+        };
+        let strays = |processes: Vec<_>, program: &Identity| {
+            let strays = Census { processes }.strays(&id, Some(program), Some(&own));
+            strays.iter().map(|member| member.pid).collect::<Vec<_>>()
+        };
+        let program = identity(20, 100, "boot", 9);
+        let family = vec![
+            process(20, 100, 20, None),
+            process(21, 105, 20, None),
+            process(22, 105, 20, Some("another")),
+            process(30, 105, 30, Some(id.as_str())),
+            process(31, 105, 31, None),
+        ];
+        assert_eq!(strays(family.clone(), &program), [20, 21, 30]);
+        // Its program is gone, its session is not.
+        assert_eq!(strays(family[1..].to_vec(), &program), [21, 30]);
+        for other in [identity(20, 100, "boot before", 9), identity(20, 100, "boot", 8)] {
+            assert_eq!(
+                strays(family.clone(), &other),
+                [30],
+                "another machine's or container's number"
+            );
+        }
+        let later = vec![process(20, 500, 20, None), process(21, 505, 20, None)];
+        assert_eq!(strays(later, &program), [0_i32; 0], "another session of that number");
+    }
 }
