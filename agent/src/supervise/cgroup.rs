@@ -54,10 +54,13 @@ impl Cgroup {
         self.is_unified().then(|| File::open(&self.path).ok().map(Into::into))?
     }
 
-    /// Takes in a process that could not be made in it. This is slow, and who it started before stays outside.
+    /// Takes in a process that could not be made in it: not in one of the first version, and not where a container's seccomp
+    /// profile forbids it. This is slow, and who it started before stays outside.
     pub fn take_in(&self, pid: Pid) {
-        if !self.is_unified() {
-            let _ = fs::write(self.path.join("cgroup.procs"), pid.as_raw_nonzero().to_string());
+        let (file, pid) = (self.path.join("cgroup.procs"), pid.as_raw_nonzero().to_string());
+        let members = fs::read_to_string(&file).unwrap_or_default();
+        if !members.lines().any(|member| member == pid) {
+            let _ = fs::write(file, pid);
         }
     }
 
@@ -126,7 +129,25 @@ fn parent(line: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
+
+    #[test]
+    fn a_process_that_was_made_outside_is_taken_in() {
+        let id = TaskId::new();
+        let Some(cgroup) = Cgroup::make(&id) else {
+            let _ = writeln!(std::io::stderr(), "skipped: no cgroup can be made here");
+            return;
+        };
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        cgroup.take_in(Pid::from_child(&child));
+        let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+        cgroup.kill();
+        child.wait().unwrap();
+        cgroup.remove();
+        assert!(cgroups.contains(&format!("podrun-{id}")), "{cgroups}");
+    }
 
     #[test]
     fn only_own_folders_are_named() {
