@@ -87,7 +87,7 @@ impl From<engine::Error> for Refusal {
     fn from(error: engine::Error) -> Self {
         let status = match &error {
             engine::Error::Duplicate(_) | engine::Error::Deleting(_) => StatusCode::CONFLICT,
-            engine::Error::Full(..) => StatusCode::TOO_MANY_REQUESTS,
+            engine::Error::Full(..) | engine::Error::Leaving(..) => StatusCode::TOO_MANY_REQUESTS,
             engine::Error::Draining => StatusCode::SERVICE_UNAVAILABLE,
             engine::Error::NoContainers(_) => StatusCode::BAD_REQUEST,
             engine::Error::Store(_) | engine::Error::Internal(_) => {

@@ -16,6 +16,9 @@ pub enum Error {
     /// As many tasks are kept as may be.
     #[error("{0} tasks would be kept, and --max-tasks is {1}: delete some that have ended")]
     Full(usize, usize),
+    /// As many are being deleted as may be.
+    #[error("{0} tasks would be on their way out, and --max-tasks is {1}: wait until some are gone")]
+    Leaving(usize, usize),
     /// The agent takes nothing new.
     #[error("the agent is draining and takes no new tasks")]
     Draining,

@@ -148,6 +148,7 @@ impl Engine {
             let plan = plan::plan(&engine.table(), desired);
             if !plan.create.is_empty() {
                 engine.check_draining()?;
+                engine.check_leaving(plan.stop.len())?;
             }
             // What goes is noted first: after a crash in between nothing is there twice.
             let (withdrawn, stopped) = engine.end(plan.stop).await?;
@@ -238,6 +239,17 @@ impl Engine {
         let most = self.settings.max_tasks;
         if wanted > most {
             Err(Error::Full(wanted, most))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// As many tasks as may be kept may be on their way out beside them, if more are to go.
+    fn check_leaving(&self, more: usize) -> Result<(), Error> {
+        let leaving = self.table().all().filter(|entry| entry.deleting().is_some()).count() + more;
+        let most = self.settings.max_tasks;
+        if leaving > most {
+            Err(Error::Leaving(leaving, most))
         } else {
             Ok(())
         }

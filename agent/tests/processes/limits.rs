@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
-use super::agent::{Agent, Place, await_some, await_true};
+use super::agent::{Agent, Place, await_line, await_some, await_true};
 
 /// A request for a task that takes many bytes to send, all but the last one of which are sent.
 fn almost_send(agent: &Agent, name: &str, length: usize) -> TcpStream {
@@ -30,6 +30,32 @@ fn answer(stream: &mut TcpStream) -> Option<String> {
         Err(error) if error.kind() == ErrorKind::WouldBlock && answer.is_empty() => None,
         _ => Some(answer),
     }
+}
+
+#[test]
+fn sets_do_not_pile_up_tasks_that_are_being_stopped() {
+    let place = Place::new();
+    let agent = Agent::start_with(&place, &["--max-tasks=2"]);
+    let set = |names: &[&str]| {
+        let task = |name: &&str| {
+            let up = place.path().join(name);
+            let stubborn = format!("trap '' TERM; echo up > {}; while :; do sleep 0.1; done", up.display());
+            json!({"name": name, "process": {"command": ["sh", "-c", stubborn], "terminationGracePeriodSeconds": 3600}})
+        };
+        let tasks: Vec<_> = names.iter().map(task).collect();
+        agent.ask("POST", "/setTasks", &json!(tasks).to_string())
+    };
+    assert_eq!(set(&["a", "b"]).status, 200);
+    for name in ["a", "b"] {
+        await_line(&place.path().join(name));
+    }
+    assert_eq!(set(&["c", "d"]).status, 200, "two may go for two");
+    let refused = set(&["e", "d"]);
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(refused.text().contains("on their way out"), "{refused:?}");
+    let kept = |name: &str| agent.get(&format!("/tasks/{name}")).json()["deletionTimestamp"].is_null();
+    assert!(kept("c") && kept("d"), "nothing has changed");
+    assert_eq!(set(&[]).status, 200, "who asks for less is never refused");
 }
 
 #[test]
