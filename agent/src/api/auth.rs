@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode};
 use subtle::ConstantTimeEq as _;
 
 use super::answer::Refusal;
@@ -24,10 +24,7 @@ pub(super) fn check(token_file: Option<&Path>, headers: &HeaderMap) -> Result<()
     let Some(path) = token_file else { return Ok(()) };
     let token = token(path).map_err(|message| {
         log::error!("{message}");
-        Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the agent's token file cannot be used".to_owned(),
-        )
+        Refusal::busy("the agent's token file cannot be used")
     })?;
     let Some(given) = headers.get(AUTHORIZATION) else {
         return Err(Refusal::token(

@@ -45,6 +45,15 @@ fn a_token_is_asked_for() {
     assert!(curl(&["-H", "Authorization: Bearer s3cre", &url]).contains("the token is wrong"));
     fs::write(&token, "changed").unwrap();
     assert_eq!(curl(&["-H", "Authorization: Bearer changed", &url]), "[]\n");
+    fs::write(&token, "\n").unwrap();
+    let answer = agent.get("/getTasks");
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1")),
+        "no token is no way in"
+    );
+    assert!(answer.text().contains("token file"), "{answer:?}");
+    assert_eq!(agent.get("/health").status, 200);
 }
 
 fn certificate(place: &Path, name: &str) -> String {
