@@ -207,8 +207,19 @@ impl Engine {
         let Some(Spec::Container(container)) = spec.as_deref() else {
             return;
         };
-        let (Some(containers), Some(task)) = (self.containers.clone(), self.container_task(id, container)) else {
+        let Some(task) = self.container_task(id, container) else {
             return;
+        };
+        let Some(containers) = self.containers.clone() else {
+            let over = |progress: Progress| !progress.claimed || progress.ended.is_some();
+            if self.store.progress(id).is_ok_and(over) {
+                return;
+            }
+            log::error!(
+                "task `{}` is deleted once the agent is started with --enable-container-mode: its container may run",
+                task.name
+            );
+            return std::future::pending().await;
         };
         let mut pause = FIRST_PAUSE;
         while let Err(error) = containers.remove(&task).await {

@@ -200,6 +200,10 @@ struct Life {
 
 impl Life {
     fn begin(place: &Path, fake: &Arc<Fake>) -> Self {
+        Self::begin_with(place, Some(Arc::<Fake>::clone(fake)))
+    }
+
+    fn begin_with(place: &Path, containers: Option<Arc<dyn Containers>>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -213,8 +217,7 @@ impl Life {
             main_container: None,
             boot_id: None,
         };
-        let containers: Arc<dyn Containers> = Arc::<Fake>::clone(fake);
-        let started = Engine::start(Store::open(place).unwrap(), settings, Some(containers));
+        let started = Engine::start(Store::open(place).unwrap(), settings, containers);
         let engine = runtime.block_on(started).unwrap();
         Self { runtime, engine }
     }
@@ -549,6 +552,28 @@ fn one_that_ended_when_the_agent_did_goes_at_the_next_start() {
     let life = Life::begin(place.path(), &fake);
     life.sees(&fake, |node| node.containers.is_empty());
     assert_eq!(life.end(), end);
+}
+
+#[test]
+fn an_agent_without_container_mode_leaves_the_deletion_to_one_with_it() {
+    let (place, fake) = (tempfile::tempdir().unwrap(), Fake::new());
+    let life = Life::begin(place.path(), &fake);
+    life.create(None);
+    life.running();
+    drop(life);
+    let life = Life::begin_with(place.path(), None);
+    life.runtime.block_on(life.engine.delete(name())).unwrap();
+    // Everything that can go on without a runtime has its turn.
+    for _ in 0..100 {
+        life.runtime.block_on(tokio::task::yield_now());
+    }
+    // What this agent's threads have begun they end.
+    drop(life);
+    let kept = std::fs::read_dir(place.path().join("tasks")).unwrap().count();
+    assert_eq!(kept, 1, "the task is not forgotten as long as its container runs");
+    let life = Life::begin(place.path(), &fake);
+    life.sees(&fake, |node| node.containers.is_empty());
+    life.until(|state| state.is_none());
 }
 
 #[test]
