@@ -1,6 +1,8 @@
 //! How programs are started, and what is said of them.
 
 use std::fs;
+use std::io::Write as _;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -177,4 +179,34 @@ fn a_queued_task_that_is_deleted_never_runs() {
     agent.script("third", "exit 0");
     agent.await_end("third");
     assert!(!mark.exists());
+}
+
+#[test]
+fn a_task_has_a_cgroup_of_its_own_where_one_can_be_made() {
+    let permitted = ["unified", "freezer", ""].iter().any(|hierarchy| {
+        let probe = Path::new("/sys/fs/cgroup")
+            .join(hierarchy)
+            .join(format!("probe-{}", std::process::id()));
+        let made = fs::create_dir(&probe).is_ok();
+        let kills = ["cgroup.kill", "freezer.state"]
+            .iter()
+            .any(|file| probe.join(file).exists());
+        let _ = fs::remove_dir(&probe);
+        made && kills
+    });
+    if !permitted {
+        let _ = writeln!(std::io::stderr(), "skipped: no cgroup can be made here");
+        return;
+    }
+    let place = Place::new();
+    let agent = Agent::start(&place);
+    agent.script("one", "cat /proc/self/cgroup");
+    agent.script("two", "cat /proc/self/cgroup");
+    let cgroups = ["one", "two"].map(|name| {
+        agent.await_end(name);
+        let log = agent.get(&format!("/tasks/{name}/logs")).text();
+        let own = log.lines().find_map(|line| line.split_once("/podrun-"));
+        own.unwrap_or_else(|| panic!("none of its own: {log}")).1.to_owned()
+    });
+    assert_ne!(cgroups[0], cgroups[1]);
 }
