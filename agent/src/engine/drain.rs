@@ -34,6 +34,22 @@ impl Engine {
         self.drain();
         self.stopping_all.store(true, Ordering::Relaxed);
         let mut version = self.version();
+        let longest = self.begin_stop_all().await;
+        let all_ended = async {
+            while self.table().active() > 0 {
+                if version.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let patience = longest.saturating_add(PATIENCE);
+        if tokio::time::timeout(patience, all_ended).await.is_err() {
+            log::warn!("{} tasks have not ended in time", self.table().active());
+        }
+    }
+
+    /// Asks for the end of every task that is under way. The answer is the longest grace among them.
+    async fn begin_stop_all(self: &Arc<Self>) -> Duration {
         let _changing = self.changes.lock().await;
         let now = Moment::now();
         let (stops, longest) = {
@@ -61,16 +77,6 @@ impl Engine {
             self.note_stop(&id, stop);
         }
         self.changed();
-        let all_ended = async {
-            while self.table().active() > 0 {
-                if version.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        let patience = longest.saturating_add(PATIENCE);
-        if tokio::time::timeout(patience, all_ended).await.is_err() {
-            log::warn!("{} tasks have not ended in time", self.table().active());
-        }
+        longest
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::agent::{Agent, Place, await_pid, await_some, await_true, is_alive, kill};
+use super::agent::{Agent, Place, await_pid, await_some, await_true, children, is_alive, kill};
 
 #[test]
 fn daemons_that_left_the_group_go_too() {
@@ -224,7 +224,7 @@ fn one_task_that_a_full_disk_breaks_does_not_stop_a_start() {
     let agent = Agent::start(&place);
     agent.script("t", "exec sleep 1000");
     agent.await_running("t");
-    let supervisor = super::agent::children(agent.pid()).remove(0);
+    let supervisor = children(agent.pid()).remove(0);
     agent.kill();
     kill(supervisor, "KILL");
     await_true("the end of the supervisor", || !is_alive(supervisor));
@@ -264,4 +264,29 @@ fn the_agent_is_not_ready_while_it_stops_its_tasks() {
     fs::write(&gate, "go\n").unwrap();
     let status = await_some("the end", || agent.child.try_wait().unwrap());
     assert!(status.success(), "{}", agent.log());
+}
+
+#[test]
+fn while_tasks_end_in_a_drain_deletions_are_taken_and_new_tasks_are_not() {
+    let place = Place::new();
+    let mut agent = Agent::start_with(&place, &["--init"]);
+    let (ready, gate) = (place.path().join("ready"), place.path().join("gate"));
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!(
+        "trap 'read line < {}; exit 0' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+        gate.display(),
+        ready.display()
+    );
+    agent.script("t", &script);
+    let pid = await_pid(&ready);
+    kill(agent.pid(), "TERM");
+    await_true("not ready", || agent.get("/ready").status == 503);
+    let new = json!({"name": "new", "process": {"command": ["true"]}});
+    assert_eq!(agent.ask("POST", "/tasks", &new.to_string()).status, 503);
+    agent.delete("t");
+    assert!(is_alive(pid), "neither answer waits for the end of the task");
+    fs::write(&gate, "go\n").unwrap();
+    let status = await_some("the end", || agent.child.try_wait().unwrap());
+    assert!(status.success(), "{}", agent.log());
+    Agent::start(&place).await_gone("t");
 }
