@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Engine;
+use super::{Engine, Entry};
 use crate::protocol::Moment;
 
 /// How much longer than their grace tasks are waited for.
@@ -48,25 +48,19 @@ impl Engine {
         }
     }
 
-    /// Asks for the end of every task that is under way. The answer is the longest grace among them.
+    /// Asks for the end of every task that is under way. The answer is how long the last of them may take, those too
+    /// that were asked before.
     async fn begin_stop_all(self: &Arc<Self>) -> Duration {
         let _changing = self.changes.lock().await;
         let now = Moment::now();
         let (stops, longest) = {
             let table = self.table();
-            let active: Vec<_> = table
-                .all()
-                .filter(|entry| entry.is_active() && entry.stop.is_none())
-                .collect();
-            let longest = active
-                .iter()
-                .map(|entry| self.grace_of(entry))
-                .max()
-                .unwrap_or_default();
-            let stops = active
-                .iter()
+            let active = || table.all().filter(|entry| entry.is_active());
+            let longest = active().map(|entry| self.grace_left(entry, now)).max();
+            let stops = active()
+                .filter(|entry| entry.stop.is_none())
                 .map(|entry| (entry.id.clone(), self.stop_of(entry, now, false)));
-            (stops.collect::<Vec<_>>(), longest)
+            (stops.collect::<Vec<_>>(), longest.unwrap_or_default())
         };
         log::info!("stopping {} tasks", stops.len());
         let requests = stops.clone();
@@ -78,5 +72,14 @@ impl Engine {
         }
         self.changed();
         longest
+    }
+
+    /// How much of its grace a task has left, which is all of it until it is asked to stop.
+    fn grace_left(&self, entry: &Entry, now: Moment) -> Duration {
+        let Some(stop) = &entry.stop else {
+            return self.grace_of(entry);
+        };
+        let since = Duration::from_micros(now.0.saturating_sub(stop.requested_at.0));
+        Duration::from_millis(stop.grace_ms).saturating_sub(since)
     }
 }

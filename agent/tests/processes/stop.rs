@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::agent::{Agent, Place, await_pid, await_some, await_true, children, is_alive, kill};
+use super::init::server_of;
 
 #[test]
 fn daemons_that_left_the_group_go_too() {
@@ -289,4 +290,37 @@ fn while_tasks_end_in_a_drain_deletions_are_taken_and_new_tasks_are_not() {
     let status = await_some("the end", || agent.child.try_wait().unwrap());
     assert!(status.success(), "{}", agent.log());
     Agent::start(&place).await_gone("t");
+}
+
+#[test]
+fn a_drain_leaves_their_grace_to_tasks_that_were_stopped_before_it() {
+    let place = Place::new();
+    let mut agent = Agent::start_with(&place, &["--init"]);
+    let file = |name: &str| place.path().join(name);
+    // Longer than an agent waits for tasks whose grace is over.
+    let cleanup = |name: &str| {
+        format!(
+            "trap 'sleep 7; echo clean > {}; exit 0' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+            file(&format!("{name}.clean")).display(),
+            file(name).display(),
+        )
+    };
+    for name in ["deleted", "drained"] {
+        let command = ["sh", "-c", &cleanup(name)];
+        agent.create(name, json!({"command": command, "terminationGracePeriodSeconds": 60}));
+        await_pid(&file(name));
+    }
+    agent.delete("deleted");
+    kill(agent.pid(), "TERM");
+    await_true("not ready", || agent.get("/ready").status == 503);
+    await_true("the stop of the second task", || {
+        place.tasks().iter().all(|task| task.join("stop").exists())
+    });
+    // The next server finds all of them stopped.
+    kill(server_of(agent.pid()), "KILL");
+    let status = await_some("the end", || agent.child.try_wait().unwrap());
+    assert!(status.success(), "{}", agent.log());
+    for name in ["deleted", "drained"] {
+        assert!(file(&format!("{name}.clean")).exists(), "{name}: {}", agent.log());
+    }
 }
