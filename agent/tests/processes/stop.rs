@@ -324,3 +324,41 @@ fn a_drain_leaves_their_grace_to_tasks_that_were_stopped_before_it() {
         assert!(file(&format!("{name}.clean")).exists(), "{name}: {}", agent.log());
     }
 }
+
+#[test]
+fn an_end_before_the_stop_or_the_timeout_is_the_tasks_own_however_late_it_is_seen() {
+    let place = Place::new();
+    let agent = Agent::start(&place);
+    let gate = place.path().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for (name, timeout) in [("timeout", 1), ("signal", 1000), ("request", 1000)] {
+        let ready = place.path().join(name);
+        let script = format!("echo $$ > {}; read line < {}; exit 3", ready.display(), gate.display());
+        let begun = Instant::now();
+        agent.create(
+            name,
+            json!({"command": ["sh", "-c", script], "timeoutSeconds": timeout}),
+        );
+        let program = await_pid(&ready);
+        let supervisor = children(agent.pid()).into_iter().find(|pid| is_alive(*pid)).unwrap();
+        kill(supervisor, "STOP");
+        fs::write(&gate, "go\n").unwrap();
+        await_true("the end of the program", || !is_alive(program));
+        match name {
+            "signal" => kill(supervisor, "TERM"),
+            "request" => {
+                let folders = place.tasks();
+                let folder = folders.iter().find(|folder| !folder.join("ended").exists()).unwrap();
+                fs::write(folder.join("control"), "s").unwrap();
+            }
+            _ => await_true("the end of its time", || begun.elapsed() > Duration::from_secs(2)),
+        }
+        kill(supervisor, "CONT");
+        let ended = agent.await_end(name);
+        assert_eq!(
+            (&ended["exitCode"], &ended["reason"]),
+            (&json!(3), &json!("Failed")),
+            "{name}"
+        );
+    }
+}
