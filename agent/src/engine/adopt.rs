@@ -52,7 +52,7 @@ impl Engine {
             log::info!("{} tasks found, {} of them under way", table.len(), table.active());
         }
         for id in follow {
-            if let Err(error) = self.look(&id) {
+            if let Err(error) = self.look(&id).await {
                 log::warn!("task {id}: {error}; it is looked again");
             }
             let stop = self

@@ -129,7 +129,7 @@ impl Engine {
         let mut interval = tokio::time::interval(self.settings.reconcile_interval);
         interval.tick().await;
         while supervised || child.as_mut().is_some_and(|child| !has_ended(child)) {
-            let looked = self.look(id);
+            let looked = self.look(id).await;
             if let Err(error) = &looked {
                 log::warn!("task {id}: {error}; it is looked again");
             }
@@ -185,7 +185,7 @@ impl Engine {
     /// What a task without a supervisor came to.
     pub(super) async fn conclude(self: &Arc<Self>, id: &TaskId) -> Result<Over, Error> {
         let deleting = || self.table().get(id).is_none_or(|entry| entry.deleting().is_some());
-        let mut progress = match self.store.progress(id) {
+        let mut progress = match self.progress(id).await {
             // Nobody asks any more how it ended, and nobody is there to end it.
             Err(_) if deleting() => return Ok(Over::Ended),
             progress => progress?,
@@ -196,7 +196,7 @@ impl Engine {
             if supervised {
                 return Ok(Over::Supervised);
             }
-            progress = self.store.progress(id)?;
+            progress = self.progress(id).await?;
         }
         if progress.ended.is_none() && progress.claimed {
             let lost = id.clone();
@@ -226,13 +226,13 @@ impl Engine {
                 }
             }
         }
-        self.look(id)?;
+        self.look(id).await?;
         Ok(Over::Ended)
     }
 
     /// Takes over what a task's folder tells.
-    pub(super) fn look(self: &Arc<Self>, id: &TaskId) -> Result<(), Error> {
-        let progress = self.store.progress(id)?;
+    pub(super) async fn look(self: &Arc<Self>, id: &TaskId) -> Result<(), Error> {
+        let progress = self.progress(id).await?;
         if let Some(started) = &progress.started {
             self.tell_start(id, started.started_at);
         }
@@ -240,6 +240,11 @@ impl Engine {
             self.tell_end(id, end);
         }
         Ok(())
+    }
+
+    async fn progress(self: &Arc<Self>, id: &TaskId) -> Result<Progress, Error> {
+        let id = id.clone();
+        self.blocking(move |engine| engine.store.progress(&id)).await
     }
 
     /// Takes over that a task was started.

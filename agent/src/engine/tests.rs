@@ -350,6 +350,20 @@ fn a_task_whose_supervisor_came_up_late_is_not_lost_before_that_one_dies() {
 }
 
 #[test]
+fn a_look_that_hangs_holds_up_nobody_else() {
+    let place = tempfile::tempdir().unwrap();
+    let life = Life::begin(place.path());
+    let id = life.set(&Set::from([(1, 1)])).remove(0);
+    life.engine.store.faults.hang(true);
+    let engine = Arc::clone(&life.engine);
+    let looking = life.runtime.spawn(async move { engine.look(&id).await });
+    life.runtime.block_on(tokio::task::yield_now());
+    assert!(!looking.is_finished(), "others had to wait for the look");
+    life.engine.store.faults.hang(false);
+    life.runtime.block_on(looking).unwrap().unwrap();
+}
+
+#[test]
 fn a_removal_that_the_disk_refuses_is_told_and_tried_again() {
     let place = tempfile::tempdir().unwrap();
     let life = Life::begin(place.path());
