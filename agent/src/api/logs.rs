@@ -1,6 +1,7 @@
 //! A task's output, by offset, and on request as it comes.
 
 use std::convert::Infallible;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,7 +32,11 @@ const CHUNK: usize = 32 << 10;
 /// How soon is looked again where the kernel does not tell of changes.
 const AGAIN: Duration = Duration::from_millis(200);
 
-pub(super) fn answer(engine: &Arc<Engine>, segment: &str, question: Option<&str>) -> Result<Response<Answer>, Refusal> {
+pub(super) async fn answer(
+    engine: &Arc<Engine>,
+    segment: &str,
+    question: Option<&str>,
+) -> Result<Response<Answer>, Refusal> {
     let name = query::name(segment)?;
     let stream = match query::value(question, "stream")?.as_deref() {
         None | Some("" | "stdout") => "stdout",
@@ -50,7 +55,8 @@ pub(super) fn answer(engine: &Arc<Engine>, segment: &str, question: Option<&str>
     let folder = engine.folder(&id);
     // The watch is there before the first look, so that nothing is missed in between.
     let growth = follow.then(|| Growth::of(&folder));
-    let reader = Reader::new(&folder, stream, offset).map_err(|error| {
+    let reader = aside(move || Reader::new(&folder, stream, offset)).await;
+    let reader = reader.map_err(|error| {
         let message = format!("the output of task `{name}` cannot be read: {error}");
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     })?;
@@ -91,21 +97,31 @@ async fn next(mut source: Source) -> Option<(Bytes, Source)> {
                 .get(&source.id)
                 .is_none_or(|entry| entry.is_terminated());
         let most = usize::try_from(source.left).unwrap_or(CHUNK).min(CHUNK);
-        let mut buffer = vec![0; most];
-        match source.reader.read(&mut buffer) {
-            Ok(0) if over || most == 0 => return None,
-            Ok(0) => {}
-            Ok(read) => {
-                buffer.truncate(read);
-                source.left -= read as u64;
-                return Some((buffer.into(), source));
+        let mut reader = source.reader;
+        let read = aside(move || {
+            let mut buffer = vec![0; most];
+            let read = reader.read(&mut buffer)?;
+            buffer.truncate(read);
+            Ok((reader, buffer))
+        });
+        let buffer = match read.await {
+            Ok((reader, buffer)) => {
+                source.reader = reader;
+                buffer
             }
             Err(error) => {
                 log::error!("failed to read the output of task {}: {error}", source.id);
                 return None;
             }
+        };
+        if !buffer.is_empty() {
+            source.left -= buffer.len() as u64;
+            return Some((buffer.into(), source));
         }
         drop(buffer);
+        if over || most == 0 {
+            return None;
+        }
         if let Some(growth) = &mut source.growth {
             tokio::select! {
                 () = growth.wait() => {}
@@ -115,12 +131,18 @@ async fn next(mut source: Source) -> Option<(Bytes, Source)> {
     }
 }
 
+/// Reads where that holds up nobody else, however long the disk takes.
+async fn aside<T: Send + 'static>(read: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
 /// Tells when files in a folder grow.
 struct Growth(Option<AsyncFd<OwnedFd>>);
 
 impl Growth {
     fn of(folder: &std::path::Path) -> Self {
-        let watch = || -> std::io::Result<_> {
+        let watch = || -> io::Result<_> {
             let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
             let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE;
             inotify::add_watch(&watch, folder, flags)?;

@@ -115,7 +115,7 @@ impl Api {
             path => {
                 let rest = path.strip_prefix("/tasks/").unwrap_or_default();
                 match rest.strip_suffix("/logs") {
-                    Some(name) => logs::answer(&self.engine, name, request.uri().query()),
+                    Some(name) => logs::answer(&self.engine, name, request.uri().query()).await,
                     None if get => self.get(rest),
                     None => self.delete(rest).await,
                 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::follow::Begin;
 use super::{Engine, Entry, Error};
 use crate::protocol::Spec;
-use crate::store::Stored;
 use crate::store::records::Ended;
+use crate::store::{self, Progress, Stored, TaskId};
 use crate::supervise::channel;
 use crate::supervise::tree::Census;
 
@@ -52,7 +52,7 @@ impl Engine {
             log::info!("{} tasks found, {} of them under way", table.len(), table.active());
         }
         for id in follow {
-            if let Err(error) = self.look(&id) {
+            if let Err(error) = self.look(&id).await {
                 log::warn!("task {id}: {error}; it is looked again");
             }
             let stop = self
@@ -77,13 +77,8 @@ impl Engine {
         let mut adopted = Vec::with_capacity(found.len());
         let mut lost = Vec::new();
         for Stored { id, task, stop, .. } in found {
-            // Whether it has a supervisor is asked first: an end that is written meanwhile is then seen.
-            let supervised = channel::is_supervised(&self.folder(&id)).unwrap_or_else(|error| {
-                log::warn!("failed to look for the supervisor of task {id}: {error}");
-                false
-            });
-            let progress = match self.store.progress(&id) {
-                Ok(progress) => progress,
+            let (supervised, progress) = match self.standing(&id) {
+                Ok(standing) => standing,
                 Err(error) => {
                     log::error!("task `{}` is left alone: {error}", task.name);
                     continue;
@@ -121,6 +116,29 @@ impl Engine {
         }
         adopted
     }
+
+    /// Whether a task has a supervisor, and what became of it so far. Supervisors come up and end meanwhile: each opens
+    /// its pipes before it claims the task, and closes them after it has written the end.
+    fn standing(&self, id: &TaskId) -> Result<(bool, Progress), store::Error> {
+        let supervised = || {
+            channel::is_supervised(&self.folder(id)).unwrap_or_else(|error| {
+                log::warn!("failed to look for the supervisor of task {id}: {error}");
+                false
+            })
+        };
+        settle(supervised, || self.store.progress(id))
+    }
+}
+
+/// See [`Engine::standing`].
+fn settle<E>(supervised: impl Fn() -> bool, progress: impl Fn() -> Result<Progress, E>) -> Result<(bool, Progress), E> {
+    // An end that is written between the two questions is seen.
+    let look = || Ok((supervised(), progress()?));
+    match look()? {
+        // Its supervisor may have come up between the two.
+        (false, progress) if progress.claimed && progress.ended.is_none() => look(),
+        settled => Ok(settled),
+    }
 }
 
 struct Adopted {
@@ -128,4 +146,57 @@ struct Adopted {
     ended: Option<Ended>,
     begun: bool,
     supervised: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::protocol::{Moment, Reason};
+
+    /// A supervisor's life, of which `at` tells how far it is.
+    fn life(at: usize) -> (bool, Progress) {
+        let claimed = Progress {
+            claimed: true,
+            ..Progress::default()
+        };
+        let ended = Progress {
+            ended: Some(Ended {
+                exit_code: 0,
+                signal: None,
+                reason: Reason::Succeeded,
+                message: None,
+                started_at: None,
+                finished_at: Moment(1),
+            }),
+            ..claimed.clone()
+        };
+        let steps = [
+            (false, Progress::default()),
+            (true, Progress::default()),
+            (true, claimed),
+            (true, ended.clone()),
+            (false, ended),
+        ];
+        steps[at.min(4)].clone()
+    }
+
+    #[test]
+    fn a_supervisor_that_comes_up_or_ends_meanwhile_is_never_taken_for_dead() {
+        for pace in 0..5_usize.pow(5) {
+            let (now, pace) = (Cell::new(0), Cell::new(pace));
+            // Before each question it gets on by so many steps.
+            let next = || {
+                now.set(now.get() + pace.get() % 5);
+                pace.set(pace.get() / 5);
+                life(now.get())
+            };
+            let (supervised, progress) = settle(|| next().0, || Ok::<_, ()>(next().1)).unwrap();
+            assert!(supervised || !progress.claimed || progress.ended.is_some());
+        }
+        let dead = life(2).1;
+        let (supervised, progress) = settle(|| false, || Ok::<_, ()>(dead.clone())).unwrap();
+        assert_eq!((supervised, progress), (false, dead));
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Engine;
+use super::{Engine, Entry};
 use crate::protocol::Moment;
 
 /// How much longer than their grace tasks are waited for.
@@ -34,33 +34,7 @@ impl Engine {
         self.drain();
         self.stopping_all.store(true, Ordering::Relaxed);
         let mut version = self.version();
-        let _changing = self.changes.lock().await;
-        let now = Moment::now();
-        let (stops, longest) = {
-            let table = self.table();
-            let active: Vec<_> = table
-                .all()
-                .filter(|entry| entry.is_active() && entry.stop.is_none())
-                .collect();
-            let longest = active
-                .iter()
-                .map(|entry| self.grace_of(entry))
-                .max()
-                .unwrap_or_default();
-            let stops = active
-                .iter()
-                .map(|entry| (entry.id.clone(), self.stop_of(entry, now, false)));
-            (stops.collect::<Vec<_>>(), longest)
-        };
-        log::info!("stopping {} tasks", stops.len());
-        let requests = stops.clone();
-        if let Err(error) = self.blocking(move |engine| engine.store.stop(&requests)).await {
-            log::error!("{error}; the task is stopped all the same");
-        }
-        for (id, stop) in stops {
-            self.note_stop(&id, stop);
-        }
-        self.changed();
+        let longest = self.begin_stop_all().await;
         let all_ended = async {
             while self.table().active() > 0 {
                 if version.changed().await.is_err() {
@@ -72,5 +46,40 @@ impl Engine {
         if tokio::time::timeout(patience, all_ended).await.is_err() {
             log::warn!("{} tasks have not ended in time", self.table().active());
         }
+    }
+
+    /// Asks for the end of every task that is under way. The answer is how long the last of them may take, those too
+    /// that were asked before.
+    async fn begin_stop_all(self: &Arc<Self>) -> Duration {
+        let _changing = self.changes.lock().await;
+        let now = Moment::now();
+        let (stops, longest) = {
+            let table = self.table();
+            let active = || table.all().filter(|entry| entry.is_active());
+            let longest = active().map(|entry| self.grace_left(entry, now)).max();
+            let stops = active()
+                .filter(|entry| entry.stop.is_none())
+                .map(|entry| (entry.id.clone(), self.stop_of(entry, now, false)));
+            (stops.collect::<Vec<_>>(), longest.unwrap_or_default())
+        };
+        log::info!("stopping {} tasks", stops.len());
+        let requests = stops.clone();
+        if let Err(error) = self.blocking(move |engine| engine.store.stop(&requests)).await {
+            log::error!("{error}; the task is stopped all the same");
+        }
+        for (id, stop) in stops {
+            self.note_stop(&id, stop);
+        }
+        self.changed();
+        longest
+    }
+
+    /// How much of its grace a task has left, which is all of it until it is asked to stop.
+    fn grace_left(&self, entry: &Entry, now: Moment) -> Duration {
+        let Some(stop) = &entry.stop else {
+            return self.grace_of(entry);
+        };
+        let since = Duration::from_micros(now.0.saturating_sub(stop.requested_at.0));
+        Duration::from_millis(stop.grace_ms).saturating_sub(since)
     }
 }

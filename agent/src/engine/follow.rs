@@ -37,6 +37,8 @@ pub(super) enum Over {
     Ended,
     /// It could not be started for a reason that may pass.
     Again(String),
+    /// Not yet: it has a supervisor after all.
+    Supervised,
 }
 
 impl Engine {
@@ -58,6 +60,7 @@ impl Engine {
                     log::warn!("task {id}: {trouble}; it is tried again");
                 }
                 Ok(Over::Again(trouble)) => break Some(trouble),
+                Ok(Over::Supervised) => {}
                 // Trouble of the agent's own, with the disk for example, says nothing of the task: it may run, so it is
                 // followed on.
                 Err(error) => log::error!("task {id}: {error}; it is tried again"),
@@ -126,7 +129,7 @@ impl Engine {
         let mut interval = tokio::time::interval(self.settings.reconcile_interval);
         interval.tick().await;
         while supervised || child.as_mut().is_some_and(|child| !has_ended(child)) {
-            let looked = self.look(id);
+            let looked = self.look(id).await;
             if let Err(error) = &looked {
                 log::warn!("task {id}: {error}; it is looked again");
             }
@@ -180,13 +183,21 @@ impl Engine {
     }
 
     /// What a task without a supervisor came to.
-    async fn conclude(self: &Arc<Self>, id: &TaskId) -> Result<Over, Error> {
+    pub(super) async fn conclude(self: &Arc<Self>, id: &TaskId) -> Result<Over, Error> {
         let deleting = || self.table().get(id).is_none_or(|entry| entry.deleting().is_some());
-        let progress = match self.store.progress(id) {
+        let mut progress = match self.progress(id).await {
             // Nobody asks any more how it ended, and nobody is there to end it.
             Err(_) if deleting() => return Ok(Over::Ended),
             progress => progress?,
         };
+        if progress.ended.is_none() && progress.claimed {
+            // A supervisor that an earlier agent started may have come up since this one looked for it.
+            let (supervised, _) = self.attend(id).await;
+            if supervised {
+                return Ok(Over::Supervised);
+            }
+            progress = self.progress(id).await?;
+        }
         if progress.ended.is_none() && progress.claimed {
             let lost = id.clone();
             let ended = self
@@ -215,13 +226,13 @@ impl Engine {
                 }
             }
         }
-        self.look(id)?;
+        self.look(id).await?;
         Ok(Over::Ended)
     }
 
     /// Takes over what a task's folder tells.
-    pub(super) fn look(self: &Arc<Self>, id: &TaskId) -> Result<(), Error> {
-        let progress = self.store.progress(id)?;
+    pub(super) async fn look(self: &Arc<Self>, id: &TaskId) -> Result<(), Error> {
+        let progress = self.progress(id).await?;
         if let Some(started) = &progress.started {
             self.tell_start(id, started.started_at);
         }
@@ -229,6 +240,11 @@ impl Engine {
             self.tell_end(id, end);
         }
         Ok(())
+    }
+
+    async fn progress(self: &Arc<Self>, id: &TaskId) -> Result<Progress, Error> {
+        let id = id.clone();
+        self.blocking(move |engine| engine.store.progress(&id)).await
     }
 
     /// Takes over that a task was started.

@@ -328,6 +328,42 @@ fn in_another_run_of_the_machine_what_was_to_start_at_once_is_lost_claimed_or_no
 }
 
 #[test]
+fn a_task_whose_supervisor_came_up_late_is_not_lost_before_that_one_dies() {
+    let place = tempfile::tempdir().unwrap();
+    let life = Life::begin(place.path());
+    let id = life.set(&Set::from([(1, 1)])).remove(0);
+    let folder = life.engine.folder(&id);
+    channel::make(&folder).unwrap();
+    let mut pipe = std::fs::File::options();
+    let pipe = pipe.read(true).write(true).open(folder.join("events")).unwrap();
+    let claim = Claim {
+        supervisor: follow::own_identity(),
+        claimed_at: Moment::now(),
+    };
+    assert!(life.engine.store.claim(&id, &claim).unwrap());
+    let conclude = || life.runtime.block_on(life.engine.conclude(&id)).unwrap();
+    assert!(matches!(conclude(), follow::Over::Supervised));
+    assert!(!life.engine.table().get(&id).unwrap().is_terminated());
+    drop(pipe);
+    assert!(matches!(conclude(), follow::Over::Ended));
+    assert_eq!(life.end(&id).reason, Reason::Lost);
+}
+
+#[test]
+fn a_look_that_hangs_holds_up_nobody_else() {
+    let place = tempfile::tempdir().unwrap();
+    let life = Life::begin(place.path());
+    let id = life.set(&Set::from([(1, 1)])).remove(0);
+    life.engine.store.faults.hang(true);
+    let engine = Arc::clone(&life.engine);
+    let looking = life.runtime.spawn(async move { engine.look(&id).await });
+    life.runtime.block_on(tokio::task::yield_now());
+    assert!(!looking.is_finished(), "others had to wait for the look");
+    life.engine.store.faults.hang(false);
+    life.runtime.block_on(looking).unwrap().unwrap();
+}
+
+#[test]
 fn a_removal_that_the_disk_refuses_is_told_and_tried_again() {
     let place = tempfile::tempdir().unwrap();
     let life = Life::begin(place.path());

@@ -187,6 +187,8 @@ impl Store {
 
     /// What became of a task so far.
     pub fn progress(&self, id: &TaskId) -> Result<Progress, Error> {
+        #[cfg(test)]
+        self.faults.look();
         let folder = self.folder(id);
         let is_there = |name| {
             let path = folder.join(name);

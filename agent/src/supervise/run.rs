@@ -259,17 +259,21 @@ impl Supervisor {
             for output in &mut run.outputs {
                 more |= output.pump(&self.folder);
             }
-            if let Some(request) = self.ends.take_request() {
+            let request = self.ends.take_request();
+            let signalled = self.take_signals();
+            let late = run.deadline.is_some_and(|deadline| deadline <= Instant::now());
+            // A program that ended before it was told to stop ended by itself, however late that is seen.
+            let anybody_left = self.reap(&mut run);
+            if let Some(request) = request {
                 run.unneeded |= request == Request::Delete;
                 self.begin_requested_stop(&mut run);
             }
-            if self.take_signals() {
+            if signalled {
                 run.begin_stop(Reason::Killed, self.grace);
             }
-            if run.main.is_some() && run.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if late && run.main.is_some() {
                 run.begin_stop(Reason::TaskTimeout, self.grace);
             }
-            let anybody_left = self.reap(&mut run);
             let written = self.write_end(&mut run.unwritten);
             // An end that the disk does not take is tried again, unless nobody needs it.
             if !anybody_left && (written || run.unneeded) {

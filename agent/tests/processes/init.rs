@@ -15,7 +15,7 @@ fn as_pid_1(place: &Place) -> Agent {
 }
 
 /// The child that is no supervisor.
-fn server_of(init: i32) -> i32 {
+pub(crate) fn server_of(init: i32) -> i32 {
     let line = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     children(init)
         .into_iter()

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
-use super::agent::{Agent, Place, await_true};
+use super::agent::{Agent, PATIENCE, Place, await_true};
 
 #[test]
 fn output_is_there_by_offset() {
@@ -119,4 +119,24 @@ fn a_follower_of_a_deleted_task_is_let_go() {
     agent.delete("t");
     agent.await_gone("t");
     assert!(follower.join().unwrap().is_ok());
+}
+
+#[test]
+fn output_that_the_disk_does_not_give_holds_up_nobody_else() {
+    let place = Place::new();
+    let agent = Agent::start(&place);
+    agent.script("t", "echo");
+    agent.await_end("t");
+    // Whoever opens a pipe waits until somebody writes, as for a disk that hangs.
+    let output = place.tasks()[0].join("stdout.00000000000000000000");
+    fs::remove_file(&output).unwrap();
+    nix::unistd::mkfifo(&output, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut stream = TcpStream::connect(&agent.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"GET /tasks/t/logs HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    // The answer has begun: its body is being read.
+    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+    assert_eq!(agent.get("/health").status, 200);
 }

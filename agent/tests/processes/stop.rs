@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::agent::{Agent, Place, await_pid, await_some, await_true, is_alive, kill};
+use super::agent::{Agent, Place, await_pid, await_some, await_true, children, is_alive, kill};
+use super::init::server_of;
 
 #[test]
 fn daemons_that_left_the_group_go_too() {
@@ -224,7 +225,7 @@ fn one_task_that_a_full_disk_breaks_does_not_stop_a_start() {
     let agent = Agent::start(&place);
     agent.script("t", "exec sleep 1000");
     agent.await_running("t");
-    let supervisor = super::agent::children(agent.pid()).remove(0);
+    let supervisor = children(agent.pid()).remove(0);
     agent.kill();
     kill(supervisor, "KILL");
     await_true("the end of the supervisor", || !is_alive(supervisor));
@@ -264,4 +265,100 @@ fn the_agent_is_not_ready_while_it_stops_its_tasks() {
     fs::write(&gate, "go\n").unwrap();
     let status = await_some("the end", || agent.child.try_wait().unwrap());
     assert!(status.success(), "{}", agent.log());
+}
+
+#[test]
+fn while_tasks_end_in_a_drain_deletions_are_taken_and_new_tasks_are_not() {
+    let place = Place::new();
+    let mut agent = Agent::start_with(&place, &["--init"]);
+    let (ready, gate) = (place.path().join("ready"), place.path().join("gate"));
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!(
+        "trap 'read line < {}; exit 0' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+        gate.display(),
+        ready.display()
+    );
+    agent.script("t", &script);
+    let pid = await_pid(&ready);
+    kill(agent.pid(), "TERM");
+    await_true("not ready", || agent.get("/ready").status == 503);
+    let new = json!({"name": "new", "process": {"command": ["true"]}});
+    assert_eq!(agent.ask("POST", "/tasks", &new.to_string()).status, 503);
+    agent.delete("t");
+    assert!(is_alive(pid), "neither answer waits for the end of the task");
+    fs::write(&gate, "go\n").unwrap();
+    let status = await_some("the end", || agent.child.try_wait().unwrap());
+    assert!(status.success(), "{}", agent.log());
+    Agent::start(&place).await_gone("t");
+}
+
+#[test]
+fn a_drain_leaves_their_grace_to_tasks_that_were_stopped_before_it() {
+    let place = Place::new();
+    let mut agent = Agent::start_with(&place, &["--init"]);
+    let file = |name: &str| place.path().join(name);
+    // Longer than an agent waits for tasks whose grace is over.
+    let cleanup = |name: &str| {
+        format!(
+            "trap 'sleep 7; echo clean > {}; exit 0' TERM; echo $$ > {}; while :; do sleep 0.05; done",
+            file(&format!("{name}.clean")).display(),
+            file(name).display(),
+        )
+    };
+    for name in ["deleted", "drained"] {
+        let command = ["sh", "-c", &cleanup(name)];
+        agent.create(name, json!({"command": command, "terminationGracePeriodSeconds": 60}));
+        await_pid(&file(name));
+    }
+    agent.delete("deleted");
+    kill(agent.pid(), "TERM");
+    await_true("not ready", || agent.get("/ready").status == 503);
+    await_true("the stop of the second task", || {
+        place.tasks().iter().all(|task| task.join("stop").exists())
+    });
+    // The next server finds all of them stopped.
+    kill(server_of(agent.pid()), "KILL");
+    let status = await_some("the end", || agent.child.try_wait().unwrap());
+    assert!(status.success(), "{}", agent.log());
+    for name in ["deleted", "drained"] {
+        assert!(file(&format!("{name}.clean")).exists(), "{name}: {}", agent.log());
+    }
+}
+
+#[test]
+fn an_end_before_the_stop_or_the_timeout_is_the_tasks_own_however_late_it_is_seen() {
+    let place = Place::new();
+    let agent = Agent::start(&place);
+    let gate = place.path().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for (name, timeout) in [("timeout", 1), ("signal", 1000), ("request", 1000)] {
+        let ready = place.path().join(name);
+        let script = format!("echo $$ > {}; read line < {}; exit 3", ready.display(), gate.display());
+        let begun = Instant::now();
+        agent.create(
+            name,
+            json!({"command": ["sh", "-c", script], "timeoutSeconds": timeout}),
+        );
+        let program = await_pid(&ready);
+        let supervisor = children(agent.pid()).into_iter().find(|pid| is_alive(*pid)).unwrap();
+        kill(supervisor, "STOP");
+        fs::write(&gate, "go\n").unwrap();
+        await_true("the end of the program", || !is_alive(program));
+        match name {
+            "signal" => kill(supervisor, "TERM"),
+            "request" => {
+                let folders = place.tasks();
+                let folder = folders.iter().find(|folder| !folder.join("ended").exists()).unwrap();
+                fs::write(folder.join("control"), "s").unwrap();
+            }
+            _ => await_true("the end of its time", || begun.elapsed() > Duration::from_secs(2)),
+        }
+        kill(supervisor, "CONT");
+        let ended = agent.await_end(name);
+        assert_eq!(
+            (&ended["exitCode"], &ended["reason"]),
+            (&json!(3), &json!("Failed")),
+            "{name}"
+        );
+    }
 }
