@@ -432,6 +432,10 @@ fn protocol(line: &str, time: Option<Timestamp>) -> Option<Vec<Event>> {
             format!("not an output: the line has the form of one, but no `outputs`, `metrics` or `logs`: {line}");
         return Some(vec![log(time, Level::Warn, message, false, false)]);
     }
+    if let Some(wrong) = misshapen(&fields) {
+        let message = format!("not an output: the line has the form of one, but its {wrong}: {line}");
+        return Some(vec![log(time, Level::Warn, message, false, false)]);
+    }
     let mut events = Vec::new();
     for (name, value) in fields.get("outputs").and_then(Value::as_object).into_iter().flatten() {
         events.push(Event::Output(Output {
@@ -471,6 +475,23 @@ fn protocol(line: &str, time: Option<Timestamp>) -> Option<Vec<Event>> {
         events.push(log(time, level, message, false, false));
     }
     Some(events)
+}
+
+/// What in a line of the protocol does not have the shape that it must have.
+fn misshapen(fields: &serde_json::Map<String, Value>) -> Option<&'static str> {
+    let objects = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_object));
+    let wrong = |key: &str, fits: &dyn Fn(&Value) -> bool| {
+        fields.get(key).is_some_and(|value| !value.is_null() && !fits(value))
+    };
+    if wrong("outputs", &Value::is_object) {
+        Some("`outputs` are no mapping")
+    } else if wrong("metrics", &objects) {
+        Some("`metrics` are no list of mappings")
+    } else if wrong("logs", &objects) {
+        Some("`logs` are no list of mappings")
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -633,6 +654,21 @@ mod tests {
         let unknown = events(&part(r#"::{"assets": []}::"#));
         assert!(matches!(&unknown[..], [Event::Log(l)] if l.level == Level::Warn && l.message.contains("assets")));
         assert!(events(&part(r#"::{"outputs": {}}::"#)).is_empty());
+        for (text, wrong) in [
+            (r#"::{"outputs": [1]}::"#, "`outputs` are no mapping"),
+            (
+                r#"::{"outputs": {"a": 1}, "metrics": {"a": 1}}::"#,
+                "`metrics` are no list",
+            ),
+            (r#"::{"metrics": ["a"]}::"#, "`metrics` are no list"),
+            (r#"::{"logs": "x"}::"#, "`logs` are no list"),
+        ] {
+            let told = events(&part(text));
+            assert!(
+                matches!(&told[..], [Event::Log(l)] if l.level == Level::Warn && l.message.contains(wrong) && l.message.contains(text)),
+                "{told:?}"
+            );
+        }
         let long = Part {
             end: false,
             ..part(r#"::{"outputs": {"a": "bbb"#)
