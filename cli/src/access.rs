@@ -84,6 +84,12 @@ impl Sources {
                 .iter()
                 .map(|file| std::path::absolute(file).map_err(named("find", file)))
                 .collect::<Result<Vec<_>, _>>()?;
+            if let Some(file) = files.iter().find(|file| file.exists() && !file.is_file()) {
+                return Err(Error::Usage(format!(
+                    "kubeconfig `{}` is not a regular file: it is read again whenever it is needed, so save it to one",
+                    file.display()
+                )));
+            }
             let context = kubeconfig::load(&files)?.context(self.context.as_deref())?;
             return Ok(Access::Kubeconfig { files, context });
         }

@@ -95,6 +95,9 @@ impl Kubeconfig {
     /// The name of the context to use.
     pub(crate) fn context(&self, wanted: Option<&str>) -> Result<String, Error> {
         let names: Vec<&str> = self.contexts.iter().map(|entry| entry.name.as_str()).collect();
+        if names.is_empty() {
+            return Err(Error::Usage(format!("kubeconfig {} has no contexts", self.files)));
+        }
         let Some(name) = wanted.or(self.current.as_deref()) else {
             return Err(Error::Usage(format!(
                 "kubeconfig {} has no current context: add `--context NAME`, one of {}",

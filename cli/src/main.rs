@@ -24,6 +24,7 @@ mod kubeconfig;
 mod lock;
 mod names;
 mod namespace;
+mod out;
 mod patterns;
 mod plan;
 mod redact;
@@ -35,6 +36,8 @@ mod session;
 mod state;
 mod types;
 mod ui;
+
+use std::io::Write as _;
 
 use clap::{CommandFactory, Parser};
 
@@ -62,6 +65,14 @@ fn main() {
             exit_code: code,
         }]);
     }
+    let mut code = code;
+    if let Some(error) = out::failure() {
+        let message = format!("standard output cannot be written: {error}");
+        eprintln!("error: {message}");
+        if code == 0 {
+            code = error::exit_code(&Err(Error::Internal(message)));
+        }
+    }
     std::process::exit(code.into());
 }
 
@@ -78,7 +89,10 @@ async fn dispatch(arguments: &Arguments, ui: &mut dyn ui::Ui) -> Result<Ended, E
         Command::Render(render) => commands::render::render(render, arguments.json).await,
         Command::Schema(schema) => commands::schema::schema(schema).await,
         Command::Completion { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "podrun", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "podrun", &mut script);
+            // Its failure is told at the end.
+            let _ = out::out().write_all(&script);
             Ok(Ended::Succeeded)
         }
     }

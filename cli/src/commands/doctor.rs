@@ -119,7 +119,7 @@ struct Output {
 
 impl Output {
     fn line(&mut self, level: &str, message: &str) {
-        let mut out = std::io::stdout().lock();
+        let mut out = crate::out::out();
         let _ = if self.json {
             writeln!(
                 out,

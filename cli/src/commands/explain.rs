@@ -19,7 +19,7 @@ pub(crate) async fn explain(arguments: &args::Explain, json: bool) -> Result<End
     let operator = session::read_defaults(arguments.defaults.as_deref())?;
     let text = std::fs::read_to_string(&arguments.flow).map_err(named("read", &arguments.flow))?;
     let (_, tasks) = flow::read_with(&schemas, &arguments.flow, &text, &operator, &renderer)?.sound(&arguments.flow)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::out::out();
     for (index, task) in chosen(&tasks, arguments.task.as_deref())?.into_iter().enumerate() {
         let values = values_of(task, &schemas);
         if json {

@@ -30,7 +30,7 @@ pub(crate) fn ps(arguments: &args::Ps, json: bool) -> Result<Ended, Error> {
         }
         rows.push(row(&journal, &state, execution)?);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::out::out();
     // A reader that has seen enough is no failure.
     let _ = if json {
         print_json(&mut out, &rows)

@@ -162,7 +162,7 @@ fn nowhere(target: Option<&Target>) -> Target {
 }
 
 fn print(task: &str, pod: &Value, json: bool) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::out::out();
     if json {
         let _ = writeln!(out, "{}", json!({"type": "pod", "task": task, "pod": pod}));
         return Ok(());
@@ -174,7 +174,7 @@ fn print(task: &str, pod: &Value, json: bool) -> Result<(), Error> {
 }
 
 fn print_skipped(task: &str, json: bool) {
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::out::out();
     let _ = match json {
         true => writeln!(out, "{}", json!({"type": "skipped", "task": task, "message": LATER})),
         false => writeln!(out, "---\n# task {task} {LATER}"),

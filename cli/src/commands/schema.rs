@@ -27,7 +27,7 @@ pub(crate) async fn schema(arguments: &args::Schema) -> Result<Ended, Error> {
         true => schemas.of_defaults(),
         false => schemas.flow().clone(),
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::out::out();
     // A reader that has enough is no error.
     let _ = writeln!(out, "{schema:#}");
     Ok(Ended::Succeeded)

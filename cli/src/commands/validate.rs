@@ -11,7 +11,7 @@ use crate::commands::schema::{describe, schemas};
 use crate::defaults::PluginDefault;
 use crate::document::{Node, Place, Problem, Value};
 use crate::engine::names;
-use crate::error::{Ended, Error, named};
+use crate::error::{Ended, Error};
 use crate::expression::{Renderer, is_template};
 use crate::flow::{self, Flow, ScriptStep};
 use crate::journal::Attempt;
@@ -49,7 +49,13 @@ pub(crate) async fn validate(arguments: &args::Validate, json: bool) -> Result<E
         Err(error) => return Err(error),
     };
     for file in &arguments.flows {
-        let text = std::fs::read_to_string(file).map_err(named("read", file))?;
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) => {
+                output.unreadable(file, &error);
+                continue;
+            }
+        };
         let before = output.mistakes;
         match validation.flow(file, &text, &operator).await? {
             Ok(flow) if output.mistakes == before => output.fine(file, &flow),
@@ -246,7 +252,7 @@ struct Output {
 
 impl Output {
     fn problems<'a>(&mut self, problems: impl Iterator<Item = &'a Problem>) {
-        let mut out = std::io::stdout().lock();
+        let mut out = crate::out::out();
         for problem in problems {
             self.mistakes += 1;
             let (line, column) = problem.place().position();
@@ -267,8 +273,19 @@ impl Output {
         }
     }
 
+    fn unreadable(&mut self, file: &Path, error: &std::io::Error) {
+        self.mistakes += 1;
+        let message = format!("it cannot be read: {error}");
+        let file = file.display().to_string();
+        let mut out = crate::out::out();
+        let _ = match self.json {
+            true => writeln!(out, "{}", json!({"type": "problem", "file": file, "message": message})),
+            false => writeln!(out, "{file}: {message}"),
+        };
+    }
+
     fn fine(&self, file: &Path, flow: &Flow) {
-        let mut out = std::io::stdout().lock();
+        let mut out = crate::out::out();
         let file = file.display().to_string();
         let _ = match self.json {
             true => writeln!(out, "{}", json!({"type": "valid", "file": file, "flow": flow.id})),

@@ -42,12 +42,12 @@ pub(crate) fn choose(json: bool, verbosity: Verbosity) -> Box<dyn Ui> {
     let live = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     if json {
-        Box::new(json::Json::new(std::io::stdout()))
+        Box::new(json::Json::new(crate::out::out()))
     } else if live && !dumb && verbosity > Verbosity::Quiet {
         Box::new(terminal::Terminal::new(verbosity, colours()))
     } else {
         Box::new(plain::Plain::new(
-            std::io::stdout(),
+            crate::out::out(),
             std::io::stderr(),
             verbosity,
             false,

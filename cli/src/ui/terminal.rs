@@ -10,7 +10,7 @@ use super::{Ui, Verbosity};
 use crate::report::Report;
 
 pub(crate) struct Terminal {
-    lines: Plain<std::io::Stdout, std::io::Stderr>,
+    lines: Plain<crate::out::Out, std::io::Stderr>,
     bar: ProgressBar,
     /// The task that the bar speaks of, and what it is doing.
     task: Option<String>,
@@ -24,7 +24,7 @@ impl Terminal {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        let lines = Plain::new(std::io::stdout(), std::io::stderr(), verbosity, colours);
+        let lines = Plain::new(crate::out::out(), std::io::stderr(), verbosity, colours);
         Self {
             lines,
             bar,

@@ -95,6 +95,41 @@ fn properties_of_the_runner_are_checked_before_anything_begins() {
     sandbox.write("flow.yaml", &task(""));
     insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml"], 2), @"error: no cluster to run in: add `--kubeconfig FILE`, set KUBECONFIG, or give the task a `taskRunner.config`");
     insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml", "--kubeconfig", "gone"], 2), @"error: failed to read `DIR/gone`: No such file or directory (os error 2)");
+    insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml", "--kubeconfig", "/dev/null"], 2), @"error: kubeconfig `/dev/null` is not a regular file: it is read again whenever it is needed, so save it to one");
+    sandbox.write("empty", "{}");
+    insta::assert_snapshot!(refusal(&sandbox, &["run", "flow.yaml", "--kubeconfig", "empty"], 2), @"error: kubeconfig DIR/empty has no contexts");
+}
+
+#[test]
+fn what_cannot_be_written_to_standard_output_is_no_success() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["say 1"]);
+    sandbox.podrun(&["run", "flow.yaml", "--execution-id", "x"]).expect(0);
+    for arguments in [
+        &["logs", "x"][..],
+        &["ps", "--all", "--json"],
+        &["completion", "bash"],
+        &["validate", "flow.yaml"],
+        &["run", "flow.yaml", "--json"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = sandbox.command(arguments).stdout(full).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(70), "{arguments:?}: {error}");
+        assert!(
+            error.contains("standard output cannot be written: No space"),
+            "{arguments:?}: {error}"
+        );
+    }
+    // Who does not want to read more is no fault.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = sandbox
+        .command(&["completion", "bash"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
 #[test]
