@@ -207,6 +207,23 @@ fn another_flow_or_another_input_is_a_conflict() {
 }
 
 #[test]
+fn logs_of_a_task_are_those_of_its_rounds_too_and_a_typo_is_told() {
+    let sandbox = Sandbox::new();
+    sandbox.write(
+        "flow.yaml",
+        "id: f\ntasks:\n  - id: each\n    type: io.kestra.plugin.core.flow.ForEach\n    values: [1, 2]\n    tasks:\n      \
+         - {id: t, type: io.kestra.plugin.core.log.Log, message: 'round {{ taskrun.value }}'}\n  \
+         - {id: t2, type: io.kestra.plugin.core.log.Log, message: other}\n",
+    );
+    sandbox.podrun(&["run", "flow.yaml", "--execution-id", "x"]).expect(0);
+    let logs = |task: &str| sandbox.podrun(&["logs", "x", "--task", task]);
+    assert_eq!(logs("t").expect(0).out.lines().count(), 2);
+    assert_eq!(logs("t.1").expect(0).out.lines().count(), 1);
+    let typo = logs("tt").expect(2).error;
+    assert!(typo.contains("no task `tt`") && typo.contains("`t.0`, `t.1`"), "{typo}");
+}
+
+#[test]
 fn logs_follow_until_the_end() {
     let (sandbox, run) = waiting(SCRIPT);
     let mut logs = sandbox.start(&["logs", "-f", "x"]);
