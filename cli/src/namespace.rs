@@ -32,6 +32,10 @@ pub(crate) fn of(flow: &Flow, named: Option<&Path>, state: &StateDir) -> Result<
     let mut folder = Folder::default();
     if flow.scripts().iter().any(|task| task.script.namespace_files.is_some()) {
         let root = match named {
+            Some(root) if !root.is_dir() => {
+                let root = root.display();
+                return Err(Error::Usage(format!("--namespace-files: there is no folder `{root}`")));
+            }
             Some(root) => root.join(&flow.namespace),
             None => state.namespaces().join(&flow.namespace),
         };

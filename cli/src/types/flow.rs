@@ -26,6 +26,11 @@ pub(crate) struct Flow {
     pub(crate) id: String,
     /// What the flow belongs to, for example `company.team`. It is no namespace of Kubernetes.
     #[serde(default = "default_namespace")]
+    #[schemars(
+        with = "String",
+        extend("pattern" = r"^[a-zA-Z0-9][a-zA-Z0-9_-]*(\.[a-zA-Z0-9][a-zA-Z0-9_-]*)*$"),
+        extend("patternErrorMessage" = "use letters, digits, `-` and `_`, in parts with a `.` in between")
+    )]
     pub(crate) namespace: String,
     /// For people.
     pub(crate) description: Option<Node>,

@@ -389,6 +389,14 @@ fn files_of_the_namespace_come_from_its_folder_and_are_copies() {
     };
     let named = write("files", "one");
     write("state/namespaces", "two");
+    let typo = sandbox
+        .podrun(&["run", "flow.yaml", "--namespace-files", "flies"])
+        .expect(2);
+    assert!(
+        typo.error.contains("there is no folder `") && typo.error.contains("/flies`"),
+        "{}",
+        typo.error
+    );
     let mut run = sandbox.start(&["run", "flow.yaml", "--execution-id", "x", "--namespace-files", "files"]);
     run.await_line("line 1");
     std::fs::write(named, "changed").unwrap();
