@@ -1,7 +1,7 @@
 //! The inputs of an execution: what `-i` gave, checked against the flow, and stored so that a resumed execution sees
 //! the same values even if a file was changed meanwhile.
 
-mod values;
+pub(crate) mod values;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

@@ -28,6 +28,20 @@ pub(crate) fn parse(name: &Path, text: &str) -> Result<Node, Problem> {
 /// What the parser says, without the place, which is said already, and without advice for programs.
 fn reason(text: &str) -> &str {
     let line = text.lines().next().unwrap_or_default();
+    let plain = [
+        (
+            "multiple YAML documents",
+            "there is more than one document; a second one begins at `---`",
+        ),
+        ("recursive references", "an alias stands within what it names"),
+        (
+            "budget breached",
+            "there is too much of it, perhaps because of aliases of aliases",
+        ),
+    ];
+    if let Some((_, plain)) = plain.iter().find(|(start, _)| line.starts_with(start)) {
+        return plain;
+    }
     let end = [" at line ", ", set "].iter().filter_map(|mark| line.find(mark)).min();
     end.and_then(|end| line.get(..end)).unwrap_or(line)
 }

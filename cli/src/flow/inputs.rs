@@ -106,7 +106,20 @@ fn rules(node: &Node, kind: InputKind, owner: &str) -> Result<Rules, Problem> {
         }
         InputKind::DateTime | InputKind::Date | InputKind::Time => {
             let Times { after, before } = typed::read(node, owner)?;
-            (rules.after, rules.before) = (after, before);
+            for bound in [&after, &before].into_iter().flatten() {
+                inputs::values::of_kind(kind, &Rules::default(), &bound.text).map_err(|reason| {
+                    let message = format!("{} {reason}", bound.what);
+                    Problem::new(&bound.place, message)
+                })?;
+            }
+            (rules.after, rules.before) = (None, before);
+            if let Some(after) = &after
+                && inputs::values::of_kind(kind, &rules, &after.text).is_err()
+            {
+                let message = format!("{} is later than `before`: nothing can be between them", after.what);
+                return Err(Problem::new(&after.place, message));
+            }
+            rules.after = after;
         }
         InputKind::Select | InputKind::MultiSelect => {
             let Choice {

@@ -31,7 +31,7 @@ pub(crate) fn output(kind: InputKind, value: Value) -> Result<Value, String> {
     }
 }
 
-fn of_kind(kind: InputKind, rules: &Rules, text: &str) -> Result<Value, String> {
+pub(crate) fn of_kind(kind: InputKind, rules: &Rules, text: &str) -> Result<Value, String> {
     let trimmed = text.trim();
     match kind {
         InputKind::String => matching(rules, text).map(Value::from),
