@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use podrun_host::{Outcome, OutputFile, origin_folder};
+use podrun_host::{Origin, Outcome, OutputFile, origin_folder};
 
 use crate::error::{Error, named, state};
 use crate::expression::{Fault, Files};
@@ -91,14 +91,17 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 pub(crate) fn publish(outcome: &Outcome, from: &Path, to: &Path, execution: &str) -> Result<(), Error> {
     fs::create_dir_all(to).map_err(state("create", to))?;
     let part = to.join(format!(".podrun-{execution}.part"));
-    // Where both directories hold a file of that name, the one that `outputFiles` asked for is meant.
-    let mut files: Vec<&OutputFile> = outcome.files.iter().collect();
-    files.sort_by_key(|file| matches!(file.origin, podrun_host::Origin::WorkingDir));
-    for file in files {
+    for file in outcome.files.iter().filter(|file| !is_hidden(outcome, file)) {
         let source = from.join(origin_folder(file.origin)).join(&file.path);
         publish_one(&source, &part, &to.join(&file.path), file.mode)?;
     }
     Ok(())
+}
+
+/// Whether a file of the output directory has the name of one that `outputFiles` asked for, which is the one that is meant.
+pub(crate) fn is_hidden(outcome: &Outcome, file: &OutputFile) -> bool {
+    let wanted = |other: &OutputFile| matches!(other.origin, Origin::WorkingDir) && other.path == file.path;
+    matches!(file.origin, Origin::OutputDir) && outcome.files.iter().any(wanted)
 }
 
 /// Remove what an earlier attempt left where its files went, unless this one has a file of that name. Other files in the

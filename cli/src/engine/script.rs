@@ -271,9 +271,18 @@ impl Engine<'_> {
         let published = self.publish(task_run, outcome)?;
         let outputs = self.folder.task_outputs(task, *number);
         let place = |file: &OutputFile| match &published {
-            Some(folder) => folder.join(&file.path),
-            None => outputs.join(origin_folder(file.origin)).join(&file.path),
+            Some(folder) if !files::is_hidden(outcome, file) => folder.join(&file.path),
+            _ => outputs.join(origin_folder(file.origin)).join(&file.path),
         };
+        if published.is_some() {
+            for file in outcome.files.iter().filter(|file| files::is_hidden(outcome, file)) {
+                self.warn(&format!(
+                    "task `{task}` has `{}` in the working directory and in the output directory: --outputs gets the first; the                      second is `{}`",
+                    file.path,
+                    place(file).display()
+                ));
+            }
+        }
         let phases = self.journal.borrow().phases(task_run.id)?;
         let report = report::of_outcome(task, *number, earlier, outcome, &phases, &place);
         self.show(report);

@@ -464,3 +464,31 @@ fn what_runs_before_is_logged_as_debug_also_by_a_later_call() {
         ["debug line 1", "info line 1", "info line 2", "info line 1"]
     );
 }
+
+#[test]
+fn two_files_of_one_name_are_both_there_and_told_apart() {
+    let sandbox = Sandbox::new();
+    sandbox.flow(&["copy data.txt same.txt\nkeep other same.txt"]);
+    sandbox.write("data", "wanted");
+    let arguments = ["run", "flow.yaml", "-i", "file=@data", "--outputs", "out", "--json"];
+    let reports = sandbox.podrun(&arguments).expect(0).reports();
+    let of_type = |wanted: &str| reports.iter().find(|report| report["type"] == wanted).unwrap();
+    let files = of_type("task-ended")["files"].as_array().unwrap();
+    let content = |origin: &str| {
+        let file = files.iter().find(|file| file["origin"] == origin).unwrap();
+        std::fs::read_to_string(sandbox.path(file["path"].as_str().unwrap())).unwrap()
+    };
+    assert_eq!(
+        (content("work"), content("out")),
+        ("wanted".to_owned(), "other".to_owned())
+    );
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path("out/t1/same.txt")).unwrap(),
+        "wanted"
+    );
+    let warning = of_type("warning")["message"].as_str().unwrap();
+    assert!(
+        warning.contains("`same.txt` in the working directory and in the output directory"),
+        "{warning}"
+    );
+}
