@@ -74,7 +74,7 @@ pub(crate) enum Ended {
     Succeeded,
     /// A task failed that may fail.
     Warned,
-    /// A task's script, or the cluster on its behalf, failed.
+    /// A task's script, or the cluster on its behalf, failed, or what follows a task that has run has a mistake.
     Failed,
     /// Somebody stopped the execution.
     Cancelled,
@@ -86,7 +86,7 @@ pub(crate) enum Ended {
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    success
-  1    a task failed, timed out or was lost
+  1    a task failed, timed out or was lost, or after one had run a mistake in the flow showed
   2    the command line, the flow, the defaults or an input is not valid; nothing new was created
   3    the cluster cannot be reached, or refused; what was started goes on, `podrun attach ID` takes it up
   4    the execution id is in use, or belongs to another flow or other inputs

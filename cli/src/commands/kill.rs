@@ -46,6 +46,8 @@ pub(crate) async fn kill(arguments: &args::Kill, ui: &mut dyn Ui) -> Result<Ende
         wait(id, &folder, &journal, patience, ui).await?;
         let execution = session::execution(&journal, id)?;
         if execution.state != State::Running {
+            // That process may not be gone yet, but it does no more in the cluster.
+            remove(&execution, arguments, &state, &mut journal).await?;
             show_end(&execution, ui);
             return Ok(Ended::Succeeded);
         }

@@ -165,6 +165,13 @@ impl Engine<'_> {
     /// Note in the journal how the walk ended, and tell.
     fn end(&self, result: Result<Ended, Error>) -> Result<Ended, Error> {
         let id = self.execution.id.clone();
+        let (outputs, result) = match result {
+            Ok(Ended::Succeeded | Ended::Warned) => match self.outputs() {
+                Ok(outputs) => (outputs, result),
+                Err(error) => (Map::new(), Err(error)),
+            },
+            _ => (Map::new(), result),
+        };
         let (state, message) = match &result {
             Ok(Ended::Detached) => {
                 self.show(Report::Detached {
@@ -179,7 +186,7 @@ impl Engine<'_> {
             Ok(Ended::Succeeded) => (State::Succeeded, None),
             // What may run in the cluster must not be given up for an error that a better config or network cures.
             Err(error) if error.is_flows_fault() && self.journal.borrow().going_on(&id)?.is_empty() => {
-                (State::Failed, Some(message(error)))
+                (State::Failed, Some(self.said(error)))
             }
             Err(_) => {
                 let message = format!(
@@ -190,23 +197,20 @@ impl Engine<'_> {
                 return result;
             }
         };
-        let outputs = match &result {
-            Ok(Ended::Succeeded | Ended::Warned) => self.outputs(),
-            _ => Ok(Map::new()),
-        };
-        let (state, message, outputs, result) = match outputs {
-            Ok(outputs) => (state, message, outputs, result),
-            Err(error) => (
-                State::Failed,
-                Some(crate::error::message(&error)),
-                Map::new(),
-                Err(error),
-            ),
-        };
+        let mut journal = self.journal.borrow_mut();
         // An execution that ended before stays as it ended.
-        if self.execution.state == State::Running {
-            self.journal.borrow_mut().finish(&id, state, message.as_deref())?;
-        }
+        let message = match self.execution.state {
+            State::Running => {
+                journal.finish(&id, state, message.as_deref())?;
+                message
+            }
+            _ => journal.execution(&id)?.and_then(|ended| ended.message),
+        };
+        // Once a task has run, a mistake in the flow is no refusal of it any more.
+        let result = match result {
+            Err(_) if !journal.task_runs(&id)?.is_empty() => Ok(Ended::Failed),
+            result => result,
+        };
         if result.is_ok() {
             self.show(Report::ExecutionEnded {
                 id,
@@ -216,6 +220,11 @@ impl Engine<'_> {
             });
         }
         result
+    }
+
+    /// What people are told about an error.
+    fn said(&self, error: &Error) -> String {
+        self.redactor.redact(&message(error)).into_owned()
     }
 
     /// Which tasks failed, of how many; none if a single task says it all.

@@ -2,15 +2,18 @@
 
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
+use podrun_host::{Outcome, OutputFile};
 use serde_json::{Value, json};
 
+use super::core::outcome;
 use super::kept::concealed;
 use super::{Engine, Failure};
 use crate::at::{At, Round, text};
 use crate::error::{Ended, Error};
 use crate::expression::{Text, truthy};
 use crate::flow::model::{Body, Kind, ScriptStep, Step, Values};
-use crate::report::Report;
+use crate::journal::now;
+use crate::report::{self, Report};
 
 impl Engine<'_> {
     /// The whole flow.
@@ -78,7 +81,13 @@ impl Engine<'_> {
             return Ok(Ended::Succeeded);
         }
         if let Some(condition) = &step.run_if {
-            match self.decide(step, at, "runIf", |value| Ok(truthy(&value).into()), condition)? {
+            let decided = self.decide(step, at, "runIf", |value| Ok(truthy(&value).into()), condition);
+            if let Err(error) = &decided
+                && error.is_flows_fault()
+            {
+                self.note_error(step, at, error)?;
+            }
+            match decided? {
                 Decided::Closing(ended) => return Ok(ended),
                 Decided::Value(Value::Bool(false)) => {
                     self.show(Report::Skipped {
@@ -94,7 +103,7 @@ impl Engine<'_> {
         if let Err(error) = &ended
             && error.is_flows_fault()
         {
-            self.note_error(step, at, error);
+            self.note_error(step, at, error)?;
         }
         if step.allow_failure {
             ended = self.allow(step, at, ended)?;
@@ -143,15 +152,37 @@ impl Engine<'_> {
         Ok(runs.iter().any(inside))
     }
 
-    /// Note which task an error is of: the innermost one that has it.
-    fn note_error(&self, step: &Step, at: &At, error: &Error) {
+    /// Note which task an error is of, the innermost one that has it, and tell that it ended unless it may be in the cluster.
+    fn note_error(&self, step: &Step, at: &At, error: &Error) -> Result<(), Error> {
         if self.cause(std::slice::from_ref(step), at).is_some() {
-            return;
+            return Ok(());
         }
         let run = at.name(&step.id);
-        let message = crate::error::message(error);
+        let message = self.said(error);
         let said = format!("{run} ({})", message.lines().next().unwrap_or_default());
         self.count(Some(Failure::new(run, said)));
+        if self.goes_on(step, at)? {
+            return Ok(());
+        }
+        let mut attempt = self.attempt_of(&step.id, at, 1);
+        // The journal knows the attempts before, and forgot the one that came to nothing.
+        while self.journal.borrow().task_run(&attempt)?.is_some() {
+            attempt.number += 1;
+        }
+        let outcome = Outcome {
+            started: None,
+            ..outcome(Some(message), u64::try_from(now()).unwrap_or_default())
+        };
+        let place = |_: &OutputFile| std::path::PathBuf::new();
+        self.show(report::of_outcome(
+            &attempt.task,
+            attempt.number,
+            false,
+            &outcome,
+            &[],
+            &place,
+        ));
+        Ok(())
     }
 
     /// What failed first of these tasks, or of those inside of them, that may not fail.

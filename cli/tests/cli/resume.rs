@@ -175,6 +175,31 @@ fn what_is_to_stay_stays_until_it_is_killed() {
 }
 
 #[test]
+fn kill_removes_what_is_to_stay_also_where_another_process_stops_the_execution() {
+    let sandbox = Sandbox::new();
+    let keep = |server: &str| {
+        sandbox.flow_at(server, &["say 1", "say 2\nwait"]);
+        let flow = std::fs::read_to_string(sandbox.path("flow.yaml")).unwrap();
+        sandbox.write(
+            "flow.yaml",
+            &flow.replacen("taskRunner: {", "taskRunner: {delete: false, ", 1),
+        );
+    };
+    keep("https://unkillable");
+    let mut run = sandbox.start(&["run", "flow.yaml", "--execution-id", "x"]);
+    run.await_line("line 2");
+    // It asks the cluster to remove the first task, which this one cannot.
+    let kill = sandbox.podrun(&["kill", "x"]).expect(3);
+    assert!(kill.error.contains("task `t1`"), "{}", kill.error);
+    run.wait().expect(130);
+    assert_eq!(sandbox.state("x").as_deref(), Some("cancelled"));
+    keep("https://ok");
+    sandbox.podrun(&["kill", "x"]).expect(0);
+    keep("https://unkillable");
+    sandbox.podrun(&["kill", "x"]).expect(0);
+}
+
+#[test]
 fn one_process_at_a_time_and_it_is_named() {
     let (sandbox, run) = waiting(SCRIPT);
     let second = sandbox.podrun(&["attach", "x"]).expect(4);

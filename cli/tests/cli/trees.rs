@@ -562,8 +562,58 @@ tasks:
     let text = std::fs::read_to_string(sandbox.path("flow.yaml")).unwrap();
     let errors = "errors: [{id: sorry, type: io.kestra.plugin.core.log.Log, message: 'of {{ error.taskId }}'}]\n";
     sandbox.write("flow.yaml", &(text.replace(", allowFailure: true", "") + errors));
-    sandbox.podrun(&["run", "flow.yaml", "--execution-id", "y"]).expect(2);
+    sandbox.podrun(&["run", "flow.yaml", "--execution-id", "y"]).expect(1);
     assert_eq!(sandbox.podrun(&["logs", "y"]).expect(0).out, "sorry | of image\n");
+}
+
+/// The reports of an execution with a task `bad` that cannot be begun after another one has run: it ends as one that failed,
+/// and taking it up tells the same reason.
+fn fails_with_a_reason(sandbox: &Sandbox, reason: &str) {
+    let run: Vec<&str> = RUN.into_iter().chain(["--json"]).collect();
+    let reports = sandbox.podrun(&run).expect(1).reports();
+    let of = |kind: &str, task: &str| {
+        reports
+            .iter()
+            .find(|report| report["type"] == kind && report["task"] == task)
+    };
+    let bad = of("task-ended", "bad").unwrap();
+    assert_eq!(
+        (bad["status"].as_str(), bad["attempt"].as_u64()),
+        (Some("failed"), Some(1))
+    );
+    assert!(bad["message"].as_str().unwrap().contains(reason), "{bad}");
+    assert_eq!(of("task-ended", "good").unwrap()["status"], "succeeded");
+    let again = sandbox.podrun(&["attach", "x", "--json"]).expect(1).reports();
+    for end in [reports.last().unwrap(), again.last().unwrap()] {
+        assert_eq!(
+            (end["type"].as_str(), end["state"].as_str()),
+            (Some("execution-ended"), Some("failed"))
+        );
+        assert!(end["message"].as_str().unwrap().contains(reason), "{end}");
+    }
+}
+
+#[test]
+fn what_cannot_be_rendered_after_a_task_has_run_fails_the_execution_with_its_reason() {
+    for bad in [
+        "{id: bad, SCRIPT, script: 'say {{ outputs.good.vars.nosuch }}'}",
+        "{id: bad, TYPE log.Log, message: '{{ outputs.good.vars.nosuch }}'}",
+        "{id: bad, TYPE log.Log, message: m, runIf: '{{ outputs.good.vars.nosuch }}'}",
+        "{id: bad, TYPE flow.If, condition: '{{ outputs.good.vars.nosuch }}', then: [{id: m, TYPE log.Log, message: m}]}",
+    ] {
+        let good = "{id: good, SCRIPT, script: publish n 1}";
+        fails_with_a_reason(&flow(&format!("tasks:\n  - {good}\n  - {bad}\n")), "nosuch");
+    }
+}
+
+#[test]
+fn what_the_cluster_does_not_admit_beside_a_task_that_runs_fails_the_execution_with_its_reason() {
+    let good = "{id: good, SCRIPT, script: say 1}";
+    let bad = "{id: bad, SCRIPT, script: fail unborn invalid}";
+    let sandbox = flow(&format!(
+        "tasks: [{{id: both, TYPE flow.Parallel, tasks: [{good}, {bad}]}}]\n"
+    ));
+    fails_with_a_reason(&sandbox, "invalid argument");
 }
 
 #[test]
@@ -575,11 +625,13 @@ fn outputs_of_a_flow_have_their_types() {
         flow(&text.replace("script: publish n \\\"abc\\\"", "script: 'publish n \"abc\"'")).podrun(&RUN)
     };
     outputs("STRING").expect(0);
-    let run = outputs("INT").expect(2);
+    // A task has run: this is the end of an execution, not the refusal of a flow.
+    let run = outputs("INT").expect(1);
+    assert!(run.out.contains("execution x failed: "), "{}", run.out);
     assert!(
-        run.error.contains("output `result` must be a whole number"),
+        run.out.contains("output `result` must be a whole number"),
         "{}",
-        run.error
+        run.out
     );
 }
 
