@@ -68,7 +68,8 @@ fn main() {
     let mut code = code;
     if let Some(error) = out::failure() {
         let message = format!("standard output cannot be written: {error}");
-        eprintln!("error: {message}");
+        // Nobody is left to tell if this fails, too.
+        let _ = writeln!(std::io::stderr(), "error: {message}");
         if code == 0 {
             code = error::exit_code(&Err(Error::Internal(message)));
         }
