@@ -246,31 +246,9 @@ fn whoever_floods_the_output_does_not_hold_up_the_end() {
     agent.await_gone("t");
 }
 
-#[test]
-fn the_agent_is_not_ready_while_it_stops_its_tasks() {
-    let place = Place::new();
-    let mut agent = Agent::start_with(&place, &["--init"]);
-    let (ready, gate) = (place.path().join("ready"), place.path().join("gate"));
-    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let script = format!(
-        "trap 'read line < {}; exit 0' TERM; echo $$ > {}; while :; do sleep 0.05; done",
-        gate.display(),
-        ready.display()
-    );
-    agent.script("t", &script);
-    await_pid(&ready);
-    kill(agent.pid(), "TERM");
-    await_true("not ready", || agent.get("/ready").status == 503);
-    assert_eq!(agent.get("/health").status, 200);
-    fs::write(&gate, "go\n").unwrap();
-    let status = await_some("the end", || agent.child.try_wait().unwrap());
-    assert!(status.success(), "{}", agent.log());
-}
-
-#[test]
-fn while_tasks_end_in_a_drain_deletions_are_taken_and_new_tasks_are_not() {
-    let place = Place::new();
-    let mut agent = Agent::start_with(&place, &["--init"]);
+/// Ends an agent politely while a task `t` runs that ends only when it reads a line from the gate. Answers the task's process
+/// and the gate.
+fn begin_drain(place: &Place, agent: &Agent) -> (i32, PathBuf) {
     let (ready, gate) = (place.path().join("ready"), place.path().join("gate"));
     nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let script = format!(
@@ -282,6 +260,25 @@ fn while_tasks_end_in_a_drain_deletions_are_taken_and_new_tasks_are_not() {
     let pid = await_pid(&ready);
     kill(agent.pid(), "TERM");
     await_true("not ready", || agent.get("/ready").status == 503);
+    (pid, gate)
+}
+
+#[test]
+fn the_agent_is_not_ready_while_it_stops_its_tasks() {
+    let place = Place::new();
+    let mut agent = Agent::start_with(&place, &["--init"]);
+    let (_, gate) = begin_drain(&place, &agent);
+    assert_eq!(agent.get("/health").status, 200);
+    fs::write(&gate, "go\n").unwrap();
+    let status = await_some("the end", || agent.child.try_wait().unwrap());
+    assert!(status.success(), "{}", agent.log());
+}
+
+#[test]
+fn while_tasks_end_in_a_drain_deletions_are_taken_and_new_tasks_are_not() {
+    let place = Place::new();
+    let mut agent = Agent::start_with(&place, &["--init"]);
+    let (pid, gate) = begin_drain(&place, &agent);
     let new = json!({"name": "new", "process": {"command": ["true"]}});
     assert_eq!(agent.ask("POST", "/tasks", &new.to_string()).status, 503);
     agent.delete("t");
