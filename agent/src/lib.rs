@@ -5,6 +5,7 @@
 //! puts them together. `init` is what the program is as PID 1.
 
 pub mod api;
+mod aside;
 pub mod container;
 mod descriptors;
 pub mod engine;

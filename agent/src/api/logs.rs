@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::answer::{Answer, Refusal};
 use super::query;
+use crate::aside::aside;
 use crate::engine::Engine;
 use crate::store::TaskId;
 use crate::store::segments::Reader;
@@ -129,12 +130,6 @@ async fn next(mut source: Source) -> Option<(Bytes, Source)> {
             }
         }
     }
-}
-
-/// Reads where that holds up nobody else, however long the disk takes.
-async fn aside<T: Send + 'static>(read: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    let read = tokio::task::spawn_blocking(read).await;
-    read.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Tells when files in a folder grow.

@@ -16,6 +16,7 @@ use super::ends::{Seen, Watcher};
 use super::output::Collector;
 use super::pod::{self, Pod};
 use super::{ContainerTask, Containers, Error, Exit, Found, Pending, spec, volumes};
+use crate::aside::aside;
 use crate::protocol::Moment;
 use crate::store::TaskId;
 
@@ -212,8 +213,9 @@ impl Containers for Runtime {
 
     fn sweep<'a>(&'a self, needed: &'a (dyn Fn(&TaskId) -> bool + Send + Sync)) -> Pending<'a, ()> {
         Box::pin(async move {
-            for (task, container) in self.0.list().await? {
-                if TaskId::parse(&task).is_some_and(|id| needed(&id)) {
+            for container in self.0.client.containers(spec::labels_of_all(&self.0.pod)).await? {
+                let task = container.labels.get(spec::TASK);
+                if task.is_none_or(|task| TaskId::parse(task).is_some_and(|id| needed(&id))) {
                     continue;
                 }
                 log::warn!(
@@ -421,15 +423,6 @@ impl Inner {
         Ok(self.client.containers(labels).await?.into_iter().next())
     }
 
-    /// The containers of all tasks, by the tasks' ids.
-    async fn list(&self) -> Result<HashMap<String, Container>, Failure> {
-        let containers = self.client.containers(spec::labels_of_all(&self.pod)).await?;
-        let by_task = containers
-            .into_iter()
-            .filter_map(|mut container| Some((container.labels.remove(spec::TASK)?, container)));
-        Ok(by_task.collect())
-    }
-
     fn lock(&self, id: &TaskId) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(locks.entry(id.clone()).or_default())
@@ -466,7 +459,7 @@ impl Output {
     async fn pump(&mut self) -> usize {
         let collector = self.collector.take();
         let (folder, limit) = (self.folder.clone(), self.limit);
-        let pumped = tokio::task::spawn_blocking(move || {
+        let pumped = aside(move || {
             let mut collector = match collector {
                 Some(collector) => collector,
                 None => Collector::resume(&folder, limit)?,
@@ -474,7 +467,7 @@ impl Output {
             let read = collector.pump()?;
             Ok((collector, read))
         });
-        match pumped.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        match pumped.await {
             Ok((collector, read)) => {
                 self.collector = Some(collector);
                 read
@@ -501,11 +494,10 @@ impl Output {
             }
         }
         self.closed.forget(&self.folder);
-        if let Some(collector) = self.collector.take() {
-            let finished = tokio::task::spawn_blocking(move || collector.finish()).await;
-            if let Err(error) = finished.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-                self.complain(&error);
-            }
+        if let Some(collector) = self.collector.take()
+            && let Err(error) = aside(move || collector.finish()).await
+        {
+            self.complain(&error);
         }
     }
 
