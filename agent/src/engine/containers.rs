@@ -34,7 +34,7 @@ impl Engine {
         let Some(task) = self.container_task(id, container) else {
             return Ok(Over::Ended);
         };
-        let progress = self.store.progress(id)?;
+        let progress = self.progress(id).await?;
         if progress.ended.is_some() {
             return Ok(Over::Ended);
         }
@@ -212,7 +212,7 @@ impl Engine {
         };
         let Some(containers) = self.containers.clone() else {
             let over = |progress: Progress| !progress.claimed || progress.ended.is_some();
-            if self.store.progress(id).is_ok_and(over) {
+            if self.progress(id).await.is_ok_and(over) {
                 return;
             }
             log::error!(

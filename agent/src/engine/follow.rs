@@ -242,7 +242,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn progress(self: &Arc<Self>, id: &TaskId) -> Result<Progress, Error> {
+    pub(super) async fn progress(self: &Arc<Self>, id: &TaskId) -> Result<Progress, Error> {
         let id = id.clone();
         self.blocking(move |engine| engine.store.progress(&id)).await
     }
