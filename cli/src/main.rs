@@ -58,14 +58,13 @@ fn main() {
             runtime.shutdown_background();
             result
         });
-    let code = error::exit_code(&result);
+    let mut code = error::exit_code(&result);
     if let Err(error) = &result {
         ui.show(&[Report::Error {
             message: error::message(error),
             exit_code: code,
         }]);
     }
-    let mut code = code;
     if let Some(error) = out::failure() {
         let message = format!("standard output cannot be written: {error}");
         // Nobody is left to tell if this fails, too.

@@ -277,7 +277,8 @@ impl Engine<'_> {
         if published.is_some() {
             for file in outcome.files.iter().filter(|file| files::is_hidden(outcome, file)) {
                 self.warn(&format!(
-                    "task `{task}` has `{}` in the working directory and in the output directory: --outputs gets the first; the                      second is `{}`",
+                    "task `{task}` has `{}` in the working directory and in the output directory: --outputs gets the first; the \
+                     second is `{}`",
                     file.path,
                     place(file).display()
                 ));

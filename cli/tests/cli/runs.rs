@@ -488,7 +488,9 @@ fn two_files_of_one_name_are_both_there_and_told_apart() {
     );
     let warning = of_type("warning")["message"].as_str().unwrap();
     assert!(
-        warning.contains("`same.txt` in the working directory and in the output directory"),
+        warning.contains(
+            "`same.txt` in the working directory and in the output directory: --outputs gets the first; the second is `"
+        ),
         "{warning}"
     );
 }
